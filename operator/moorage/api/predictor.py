@@ -1,0 +1,149 @@
+"""The one contract between what the operator renders and what the predictor parses.
+
+`render/` and `moor up` build a `PredictorSettings` and turn it into argv and environment; the predictor's entry point
+turns argv and environment back into an equal `PredictorSettings`. Nothing else may carry configuration across.
+
+    ModelDeployment -> render -> PredictorSettings -> argv()/env() -> pod or child process -> parse() -> PredictorSettings
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HTTP_PORT: Final = 8080
+GRPC_PORT: Final = 8081
+MODEL_DIR: Final = "/mnt/models"
+"""Where KServe's storage initializer puts the files of `storageUri`."""
+
+LIVE_PATH: Final = "/v2/health/live"
+"""Answers 200 as long as the process serves; used by the liveness and startup probes."""
+
+MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
+SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+
+_REPEATED: Final = frozenset({"storage_allow_hosts"})
+_FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG"}
+
+
+def ready_path(model_name: str) -> str:
+    """The readiness endpoint of one model: 200 once it answers predictions, 503 before. The kubelet and `moor up` ask it."""
+    return f"/v2/models/{model_name}/ready"
+
+
+class PredictorSettings(BaseModel):
+    """Everything that one predictor process is told. Immutable; unknown options are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_name: str = Field(pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
+    task: Literal["image-classification"] = Field(description="Which task adapter decodes, runs and encodes.")
+    architecture: str | None = Field(
+        default=None, pattern=ARCHITECTURE_PATTERN, description="`timm/NAME`; read from the model's config.json if absent."
+    )
+    model_dir: str | None = Field(
+        default=None, min_length=1, description="A local folder (or one weight file) that already holds the model."
+    )
+    storage_uri: str | None = Field(
+        default=None, min_length=1, description="Fetched by the predictor itself: pkg:// in a cluster, any scheme in `moor up`."
+    )
+    model_root: str | None = Field(default=None, min_length=1, description="file:// URIs must lie below this folder.")
+    storage_allow_hosts: tuple[str, ...] = Field(
+        default=(), description="host:port pairs that may be fetched from although they are private addresses. For tests."
+    )
+    sha256: str | None = Field(
+        default=None, pattern=SHA256_PATTERN, description="Of the weight file; checked before a byte of it is parsed."
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that both listeners bind.")
+    http_port: int = Field(default=HTTP_PORT, ge=0, le=65535)
+    grpc_port: int = Field(default=GRPC_PORT, ge=0, le=65535)
+
+    top_k: int = Field(default=5, ge=1, le=1000, description="How many classes an answer lists.")
+    max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
+    max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")
+
+    shutdown_grace_s: float = Field(default=20.0, ge=0, le=600, description="How long requests in flight may finish after SIGTERM.")
+    exit_with_parent: bool = Field(default=False, description="Stop when standard input closes; set by `moor up`.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    termination_log: str | None = Field(
+        default=None, min_length=1, description="File that gets the one-line reason of a failure; Kubernetes copies it into the pod's status."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.model_dir is None) == (self.storage_uri is None):
+            raise ValueError("expected exactly one of --model-dir and --storage-uri")
+        return self
+
+    def argv(self) -> list[str]:
+        """Command-line options, one word each (`--name=value`), in declaration order; defaults are left out."""
+        words = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in _FROM_ENV or value == field.default:
+                continue
+            for item in value if name in _REPEATED else (value,):
+                words.append(f"--{name.replace('_', '-')}={_text(item)}")
+        return words
+
+    def env(self) -> dict[str, str]:
+        """Environment variables for the settings that belong to the surroundings rather than to the model."""
+        return {
+            variable: _text(value)
+            for name, variable in _FROM_ENV.items()
+            if (value := getattr(self, name)) != type(self).model_fields[name].default
+        }
+
+    @classmethod
+    def parse(cls, argv: Sequence[str], env: Mapping[str, str]) -> Self:
+        """The inverse of `argv()` and `env()`.
+
+        Raises:
+            pydantic.ValidationError: a value is out of bounds, or a required option is missing.
+            SystemExit: (code 2) an unknown option; argparse has printed the usage.
+        """
+        parser = argparse.ArgumentParser(prog="moorage-predictor", allow_abbrev=False, description="The Moorage predictor.")
+        for name, field in cls.model_fields.items():
+            if name not in _FROM_ENV:
+                parser.add_argument(
+                    f"--{name.replace('_', '-')}",
+                    dest=name,
+                    default=argparse.SUPPRESS,
+                    action="append" if name in _REPEATED else "store",
+                    help=field.description,
+                )
+        values: dict[str, Any] = vars(parser.parse_args(list(argv)))
+        values.update({name: env[variable] for name, variable in _FROM_ENV.items() if variable in env})
+        return cls.model_validate(values)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class LoadProgress:
+    """One step of loading a model; the predictor writes it to stderr as a JSON line, `moor up` draws it as a bar."""
+
+    stage: Literal["import", "fetch", "weights", "warmup", "ready"]
+    done: int
+    total: int
+
+    def line(self) -> str:
+        """One JSON object, no newline."""
+        return json.dumps({"progress": asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str) -> "LoadProgress | None":
+        """The progress that a line of the predictor's stderr tells, or None for any other line."""
+        if not line.startswith('{"progress":'):
+            return None
+        try:
+            return cls(**json.loads(line)["progress"])
+        except (ValueError, TypeError):
+            return None
