@@ -41,19 +41,27 @@ class PredictorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_name: str = Field(pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
+    model_version: str = Field(
+        default="1", min_length=1, max_length=63, description="The version label of the weights."
+    )
     task: Literal["image-classification"] = Field(description="Which task adapter decodes, runs and encodes.")
     architecture: str | None = Field(
-        default=None, pattern=ARCHITECTURE_PATTERN, description="`timm/NAME`; read from the model's config.json if absent."
+        default=None,
+        pattern=ARCHITECTURE_PATTERN,
+        description="`timm/NAME`; read from the model's config.json if absent.",
     )
     model_dir: str | None = Field(
         default=None, min_length=1, description="A local folder (or one weight file) that already holds the model."
     )
     storage_uri: str | None = Field(
-        default=None, min_length=1, description="Fetched by the predictor itself: pkg:// in a cluster, any scheme in `moor up`."
+        default=None,
+        min_length=1,
+        description="Fetched by the predictor itself: pkg:// in a cluster, any scheme in `moor up`.",
     )
     model_root: str | None = Field(default=None, min_length=1, description="file:// URIs must lie below this folder.")
     storage_allow_hosts: tuple[str, ...] = Field(
-        default=(), description="host:port pairs that may be fetched from although they are private addresses. For tests."
+        default=(),
+        description="host:port pairs that may be fetched from although they are private addresses. For tests.",
     )
     sha256: str | None = Field(
         default=None, pattern=SHA256_PATTERN, description="Of the weight file; checked before a byte of it is parsed."
@@ -67,11 +75,15 @@ class PredictorSettings(BaseModel):
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
     max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")
 
-    shutdown_grace_s: float = Field(default=20.0, ge=0, le=600, description="How long requests in flight may finish after SIGTERM.")
+    shutdown_grace_s: float = Field(
+        default=20.0, ge=0, le=600, description="How long requests in flight may finish after SIGTERM."
+    )
     exit_with_parent: bool = Field(default=False, description="Stop when standard input closes; set by `moor up`.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     termination_log: str | None = Field(
-        default=None, min_length=1, description="File that gets the one-line reason of a failure; Kubernetes copies it into the pod's status."
+        default=None,
+        min_length=1,
+        description="File that gets the one-line reason of a failure; Kubernetes copies it into the pod's status.",
     )
 
     @model_validator(mode="after")
@@ -107,7 +119,9 @@ class PredictorSettings(BaseModel):
             pydantic.ValidationError: a value is out of bounds, or a required option is missing.
             SystemExit: (code 2) an unknown option; argparse has printed the usage.
         """
-        parser = argparse.ArgumentParser(prog="moorage-predictor", allow_abbrev=False, description="The Moorage predictor.")
+        parser = argparse.ArgumentParser(
+            prog="moorage-predictor", allow_abbrev=False, description="The Moorage predictor."
+        )
         for name, field in cls.model_fields.items():
             if name not in _FROM_ENV:
                 parser.add_argument(

@@ -1,0 +1,92 @@
+"""`spec.health`, `spec.rateLimits`, `spec.access` and `spec.cache`: what surrounds each request."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moorage.api.v1alpha1.section import DnsName, Duration, Section
+
+
+class StartupProbe(Section):
+    """How long a pod may take to load its model."""
+
+    period_seconds: int = Field(default=2, ge=1, le=300, description="Seconds between two checks.")
+    timeout_seconds: int = Field(default=5, ge=1, le=60, description="Seconds until a check counts as failed.")
+    failure_threshold: int = Field(default=300, ge=1, le=10000, description="Failed checks until the pod is restarted.")
+
+
+class ReadinessProbe(Section):
+    """When a pod gets requests: only while its model answers."""
+
+    period_seconds: int = Field(default=5, ge=1, le=300, description="Seconds between two checks.")
+    timeout_seconds: int = Field(default=5, ge=1, le=60, description="Seconds until a check counts as failed.")
+    failure_threshold: int = Field(
+        default=2, ge=1, le=10000, description="Failed checks until the pod gets no requests."
+    )
+
+
+class LivenessProbe(Section):
+    """When a pod is restarted: only if its process no longer answers, whatever the model does."""
+
+    period_seconds: int = Field(default=10, ge=1, le=300, description="Seconds between two checks.")
+    timeout_seconds: int = Field(default=5, ge=1, le=60, description="Seconds until a check counts as failed.")
+    failure_threshold: int = Field(default=6, ge=1, le=10000, description="Failed checks until the pod is restarted.")
+
+
+class Health(Section):
+    """The probes of the predictor container."""
+
+    startup: StartupProbe = Field(
+        default_factory=StartupProbe, description="How long a pod may take to load its model."
+    )
+    readiness: ReadinessProbe = Field(default_factory=ReadinessProbe, description="When a pod gets requests.")
+    liveness: LivenessProbe = Field(default_factory=LivenessProbe, description="When a pod is restarted.")
+
+
+class RateLimit(Section):
+    """At most so many requests of one caller in one window."""
+
+    requests: int = Field(ge=1, le=1000000000, description="Requests that are let through in one window.")
+    per: Literal["second", "minute", "hour", "day"] = Field(description="Length of the window.")
+    by: Literal["key", "subject", "ip"] | None = Field(
+        default=None, description="Who is counted: the API key, the JWT's subject or the client's address."
+    )
+    operation: Literal["predict", "batch", "manage"] | None = Field(
+        default=None, description="Which calls are counted; all of them if absent."
+    )
+
+
+class ApiKeys(Section):
+    """Callers with API keys."""
+
+    secret: DnsName = Field(description="A Secret of this namespace with the salted hashes of the keys.")
+
+
+class Jwt(Section):
+    """Callers with JSON Web Tokens."""
+
+    issuer: str = Field(max_length=512, pattern=r"^https://[^\s@]+$", description="The only accepted `iss`.")
+    audience: str = Field(min_length=1, max_length=253, description="The only accepted `aud`.")
+    jwks_uri: str | None = Field(
+        default=None, max_length=512, pattern=r"^https://[^\s@]+$", description="Where the issuer publishes its keys."
+    )
+    algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]] | None = Field(
+        default=None, min_length=1, max_length=8, description="Accepted signature algorithms."
+    )
+
+
+class Access(Section):
+    """Who may call."""
+
+    api_keys: ApiKeys | None = Field(default=None, description="Callers with API keys.")
+    jwt: Jwt | None = Field(default=None, description="Callers with JSON Web Tokens.")
+
+
+class Cache(Section):
+    """Answers kept for equal requests to the same model version."""
+
+    ttl: Duration = Field(description="How long an answer is kept, for instance 5m.")
+    max_entries: int | None = Field(default=None, ge=1, le=10000000, description="Answers that are kept at most.")
+
+
+RateLimits = Annotated[list[RateLimit], Field(max_length=16)]

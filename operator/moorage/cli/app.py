@@ -1,0 +1,157 @@
+"""The commands of `moor`. Each reads its options, calls one function and turns what it raises into a message and a code."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moorage import __version__
+from moorage.api import ExitCode
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT
+from moorage.cli.files import UserError, model_deployments
+
+app = typer.Typer(
+    help="Moorage: one YAML file, a ModelDeployment, becomes a production inference service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(help="A YAML file with a ModelDeployment.", show_default=False)]
+
+
+@app.command()
+def up(
+    file: File,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="Port for V1 and V2 REST.")] = HTTP_PORT,
+    grpc_port: Annotated[int, typer.Option(help="Port for V2 gRPC.")] = GRPC_PORT,
+    model_root: Annotated[Path | None, typer.Option(help="file:// weights must lie below this folder.")] = None,
+    storage_allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST:PORT of a model store with a private address that may be read from. Repeatable."),
+    ] = None,
+    photo: Annotated[Path | None, typer.Option(help="The photo to send once ready; a cat if not given.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the first prediction.")] = False,
+) -> None:
+    """Serve a ModelDeployment on this machine, without a cluster."""
+    from moorage.cli.up import UpOptions, up
+
+    raise typer.Exit(
+        up(UpOptions(file, host, http_port, grpc_port, model_root, tuple(storage_allow_host or ()), photo, once))
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def serve(context: typer.Context) -> None:
+    """Run the predictor alone, with the options that a pod would get. `moor serve --help` lists them."""
+    os.execv(sys.executable, [sys.executable, "-m", "moorage_predictor", *context.args])  # noqa: S606 - argv list, our own module
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(help="YAML files.", show_default=False)]) -> None:
+    """Judge files as the API server and the operator would."""
+    from moorage.render import refusal
+
+    failed = False
+    for file in files:
+        try:
+            for deployment in model_deployments(file):
+                refused = refusal(deployment)
+                failed = failed or refused is not None
+                verdict = f"{refused.reason}: {refused.message}" if refused else "valid"
+                typer.echo(f"{file}: {deployment.metadata.name}: {verdict}", err=refused is not None)
+        except UserError as error:
+            typer.echo(str(error), err=True)
+            failed = True
+    raise typer.Exit(ExitCode.INVALID_INPUT if failed else ExitCode.OK)
+
+
+@app.command()
+def render(file: File) -> None:
+    """Print the Kubernetes objects that the operator would apply."""
+    from moorage.cli.yamltext import to_yaml
+    from moorage.render import refusal
+    from moorage.render import render as render_objects
+
+    manifests = []
+    for deployment in model_deployments(file):
+        if refused := refusal(deployment):
+            raise UserError(f"{file}: {refused.reason}: {refused.message}")
+        manifests += render_objects(deployment)
+    typer.echo(to_yaml(manifests), nl=False)
+
+
+@app.command()
+def crd() -> None:
+    """Print the CustomResourceDefinition of ModelDeployment."""
+    from moorage.api.crd import custom_resource_definition
+    from moorage.cli.yamltext import to_yaml
+
+    typer.echo(to_yaml([custom_resource_definition()]), nl=False)
+
+
+@app.command()
+def controller(
+    predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
+    host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8085,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    gateway_namespace: Annotated[
+        str, typer.Option(help="Namespace of the gateway, which may call predictors.")
+    ] = "moorage-system",
+    prometheus_namespace: Annotated[
+        str, typer.Option(help="Namespace of Prometheus, which may scrape predictors.")
+    ] = "monitoring",
+    node_cidr: Annotated[
+        list[str] | None, typer.Option(help="Nodes, for network plugins that do not exempt the kubelet.")
+    ] = None,
+    storage_cidr: Annotated[list[str] | None, typer.Option(help="Where model stores are; anywhere by default.")] = None,
+    storage_port: Annotated[list[int] | None, typer.Option(help="Ports of model stores; 443 by default.")] = None,
+    network_policies: Annotated[bool, typer.Option(help="Make a NetworkPolicy for each model.")] = True,
+) -> None:
+    """Run the operator: keep a cluster equal to its ModelDeployments."""
+    try:
+        from moorage.controller.process import ControllerSettings, main
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the controller needs {error.name}: pip install 'moorage[operator]'", ExitCode.UNAVAILABLE
+        ) from error
+    from moorage.render import NetworkSettings, RenderSettings
+
+    defaults = NetworkSettings()
+    network = NetworkSettings(
+        enabled=network_policies,
+        gateway_namespace=gateway_namespace,
+        prometheus_namespace=prometheus_namespace,
+        node_cidrs=tuple(node_cidr or ()),
+        storage_cidrs=tuple(storage_cidr or defaults.storage_cidrs),
+        storage_ports=tuple(storage_port or defaults.storage_ports),
+    )
+    settings = RenderSettings(predictor_image=predictor_image or RenderSettings().predictor_image, network=network)
+    raise typer.Exit(main(ControllerSettings(render=settings, host=host, port=port, log_level=log_level)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """The console script: every mistake of the user's is one message and exit code 2 or 3, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        if str(error):
+            sys.stderr.write(f"moor: {error}\n")
+        sys.exit(error.code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.OK)
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,118 @@
+"""The predictor as a child process: start it, follow its progress, wait until it is ready, let it drain."""
+
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import IO
+
+from moorage.api import ExitCode, LoadProgress, PredictorSettings
+from moorage.api.predictor import ready_path
+from moorage.cli.files import UserError
+
+POLL_S = 0.02
+STOP_MARGIN_S = 5.0
+
+
+class PredictorProcess:
+    """One child. It ends when its standard input closes, so it never outlives us, however we end."""
+
+    def __init__(
+        self, settings: PredictorSettings, on_progress: Callable[[LoadProgress], None], on_line: Callable[[str], None]
+    ) -> None:
+        """Start it.
+
+        Raises:
+            UserError: the predictor's dependencies are not installed.
+        """
+        missing = [name for name in ("torch", "kserve", "timm") if find_spec(name) is None]
+        if missing:
+            raise UserError(
+                f"the predictor needs {', '.join(missing)}: install them with pip install 'moorage[predictor]'",
+                ExitCode.UNAVAILABLE,
+            )
+        self._settings, self._on_progress, self._on_line = settings, on_progress, on_line
+        self.last_lines: deque[str] = deque(maxlen=20)
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "moorage_predictor", *settings.argv()],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches us alone; we let the child drain
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._child.stderr,), daemon=True)
+        self._reader.start()
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP listener is."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self._settings.http_port}"
+
+    def wait_ready(self, stopped: threading.Event) -> bool:
+        """Wait for the readiness endpoint that a kubelet would ask. False if `stopped` was set first.
+
+        Raises:
+            UserError: the child ended before; with its own words and exit code.
+        """
+        while not stopped.wait(POLL_S):
+            if (code := self._child.poll()) is not None:
+                self._reader.join(timeout=2)
+                raise UserError("", _exit_code(code))
+            if self._answers():
+                return True
+        return False
+
+    def wait(self, stopped: threading.Event) -> ExitCode | None:
+        """Wait until `stopped` is set (None) or the child ends by itself (its exit code)."""
+        while not stopped.wait(0.2):
+            if (code := self._child.poll()) is not None:
+                return _exit_code(code)
+        return None
+
+    def stop(self) -> ExitCode:
+        """Ask it to drain and wait for its end; kill it only if it overstays its own grace period."""
+        if self._child.poll() is None:
+            self._child.terminate()
+        try:
+            code = self._child.wait(timeout=self._settings.shutdown_grace_s + STOP_MARGIN_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        self._reader.join(timeout=2)
+        return _exit_code(code)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + ready_path(self._settings.model_name), timeout=5) as answer:  # noqa: S310 - our own child
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _read(self, stream: IO[str] | None) -> None:
+        for line in stream or ():
+            text = line.rstrip("\n")
+            progress = LoadProgress.from_line(text)
+            if progress is not None:
+                self._on_progress(progress)
+            else:
+                self.last_lines.append(text)
+                self._on_line(text)
+
+
+def _exit_code(code: int) -> ExitCode:
+    try:
+        return ExitCode(code)
+    except ValueError:
+        return ExitCode.INTERNAL
+
+
+def now() -> float:
+    """A clock for durations, in seconds."""
+    return time.perf_counter()

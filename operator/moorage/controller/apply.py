@@ -1,0 +1,97 @@
+"""The only place that writes children: applies what differs, prunes what is no longer rendered, never touches a stranger's."""
+
+import asyncio
+import logging
+
+from moorage.api.conditions import APPLY_FAILED, CONFLICT, KSERVE_UNAVAILABLE, REPLACING, Reason
+from moorage.controller.cluster import ApiError, Body, Cluster
+from moorage.controller.diff import drift
+from moorage.controller.observe import CHILDREN, Observed
+from moorage.controller.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class ApplyError(Exception):
+    """An object could not be brought to what is asked for. `retry_after_s` is the server's own wish, if it has one."""
+
+    def __init__(self, reason: Reason, message: str, retry_after_s: float = 0.0) -> None:
+        self.reason, self.message, self.retry_after_s = reason, message, retry_after_s
+        super().__init__(message)
+
+
+async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[Body], observed: Observed) -> int:
+    """Make the children equal to `manifests`. Returns the number of writes.
+
+    The InferenceService comes last and alone, since KServe acts on it at once and needs the others then.
+
+    Raises:
+        ApplyError: the first failure; what came before it stands.
+    """
+    *first, last = manifests
+    writes = sum(
+        await asyncio.gather(*(_apply_one(cluster, store, owner_uid, manifest, observed) for manifest in first))
+    )
+    writes += await _apply_one(cluster, store, owner_uid, last, observed)
+    return writes + await _prune(cluster, store, owner_uid, manifests, observed)
+
+
+async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: Body, observed: Observed) -> int:
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    live = next((body for body in observed.children[kind] if body["metadata"]["name"] == name), None)
+    try:
+        if live is None:
+            live = await cluster.get(CHILDREN[kind], manifest["metadata"]["namespace"], name)
+        if live is not None:
+            _must_be_ours(live, owner_uid, kind, name)
+            changed = drift(manifest, live)
+            if changed is None:
+                store.put(kind, live)
+                return 0
+            log.info("restoring", extra={"kind": kind, "object": name, "field": changed})
+        applied = await cluster.apply(CHILDREN[kind], manifest)
+    except ApiError as error:
+        raise _translated(error, kind, name) from error
+    store.put(kind, applied)
+    return 1
+
+
+def _must_be_ours(live: Body, owner_uid: str, kind: str, name: str) -> None:
+    owners = live["metadata"].get("ownerReferences", [])
+    if any(owner.get("uid") == owner_uid for owner in owners):
+        return
+    if any(owner.get("kind") == "ModelDeployment" for owner in owners):
+        raise ApplyError(
+            REPLACING, f"{kind} {name} belongs to a deleted ModelDeployment of the same name and is being removed", 1.0
+        )
+    raise ApplyError(
+        CONFLICT,
+        f"{kind} {name} exists and does not belong to this ModelDeployment: rename the ModelDeployment or remove that {kind}",
+    )
+
+
+async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list[Body], observed: Observed) -> int:
+    wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+    writes = 0
+    for kind, bodies in observed.children.items():
+        for body in bodies:
+            metadata = body["metadata"]
+            ours = any(owner.get("uid") == owner_uid for owner in metadata.get("ownerReferences", []))
+            if (kind, metadata["name"]) in wanted or not ours or "deletionTimestamp" in metadata:
+                continue
+            log.info("pruning", extra={"kind": kind, "object": metadata["name"]})
+            try:
+                await cluster.delete(CHILDREN[kind], metadata["namespace"], metadata["name"], metadata["uid"])
+            except ApiError as error:
+                raise _translated(error, kind, metadata["name"]) from error
+            store.remove(kind, body)
+            writes += 1
+    return writes
+
+
+def _translated(error: ApiError, kind: str, name: str) -> ApplyError:
+    if (
+        error.code == 404 and error.reason != "NotFound"
+    ):  # not a Status object: the path itself is unknown, so is the kind
+        return ApplyError(KSERVE_UNAVAILABLE, f"the cluster has no {kind}: install KServe (0.15 or newer)", 5.0)
+    return ApplyError(APPLY_FAILED, f"{kind} {name}: {error.message}", error.retry_after_s or 0.0)

@@ -1,0 +1,96 @@
+"""Whether applying a manifest would change the live object. Pure; the reason why a quiet cluster sees no writes.
+
+Two questions: does every field that we render have our value (others may add fields, lists items), and do we still own a
+field that we no longer render (server-side apply would remove it)? The second is read from `managedFields`.
+"""
+
+import json
+from typing import Any
+
+from moorage.controller.cluster import FIELD_MANAGER, Body
+
+
+def drift(desired: Body, live: Body) -> str | None:
+    """The path of the first field that an apply would change, or None.
+
+    Args:
+        desired: what render() made.
+        live: the object as the API server has it, with its managedFields.
+    """
+    return _differs(desired, live, "") or _left_over(desired, live)
+
+
+def _differs(desired: Any, live: Any, path: str) -> str | None:
+    if isinstance(desired, dict):
+        if not isinstance(live, dict):
+            return path or "."
+        for key, value in desired.items():
+            if key not in live:
+                return f"{path}.{key}"
+            if found := _differs(value, live[key], f"{path}.{key}"):
+                return found
+        return None
+    if isinstance(desired, list):
+        return _list_differs(desired, live, path)
+    return None if desired == live else path
+
+
+def _list_differs(desired: list[Any], live: Any, path: str) -> str | None:
+    if not isinstance(live, list):
+        return path
+    key = _merge_key(desired)
+    if key is None:
+        if len(desired) != len(live):
+            return path
+        pairs = [(str(i), want, have) for i, (want, have) in enumerate(zip(desired, live, strict=True))]
+    else:
+        by_key = {item[key]: item for item in live if isinstance(item, dict) and key in item}
+        pairs = [(str(want[key]), want, by_key.get(want[key])) for want in desired]
+    for label, want, have in pairs:
+        if found := _differs(want, have, f"{path}[{label}]"):
+            return found
+    return None
+
+
+def _merge_key(items: list[Any]) -> str | None:
+    """How the API server merges such a list: owners by uid, containers, ports, variables and volumes by name."""
+    for key in ("uid", "name"):
+        if items and all(isinstance(item, dict) and key in item for item in items):
+            return key
+    return None
+
+
+def _left_over(desired: Body, live: Body) -> str | None:
+    for entry in live["metadata"].get("managedFields", ()):
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            return _owned_beyond(entry.get("fieldsV1", {}), desired, "")
+    return "metadata.managedFields"
+
+
+def _owned_beyond(fields: dict[str, Any], desired: Any, path: str) -> str | None:
+    """The first owned path that `desired` does not have. The notation is that of structured-merge-diff."""
+    for mark, below in fields.items():
+        kind, _, rest = mark.partition(":")
+        if kind == "f":
+            where, found = f"{path}.{rest}", isinstance(desired, dict) and rest in desired
+            child = desired[rest] if found else None
+        elif kind == "k":
+            keys = json.loads(rest)
+            where = f"{path}[{rest}]"
+            child = next((item for item in desired if _has(item, keys)), None) if isinstance(desired, list) else None
+            found = child is not None
+        elif kind == "v":
+            where, child = f"{path}[{rest}]", None
+            found = isinstance(desired, list) and json.loads(rest) in desired
+        else:
+            continue
+        if not found:
+            return where
+        if below and (further := _owned_beyond(below, child, where)):
+            return further
+    return None
+
+
+def _has(item: Any, keys: dict[str, Any]) -> bool:
+    """Whether a list item is the one with those keys; a key that is absent stands for the schema's default (protocol TCP)."""
+    return isinstance(item, dict) and all(item.get(key, value) == value for key, value in keys.items())

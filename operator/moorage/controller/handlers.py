@@ -1,0 +1,74 @@
+"""The one door to kopf. It watches the ModelDeployments and hands what it sees to the engine; nothing else happens here.
+
+Only `on.event` is used: it keeps no progress in annotations, sets no finalizer and writes nothing, so that an edit during a
+reconciliation is not lost, a spec may be large, and `kubectl delete` works with the controller down (docs/design/0003).
+"""
+
+import asyncio
+from typing import Any
+
+import kopf
+
+from moorage.api.v1alpha1 import GROUP, PLURAL, VERSION
+from moorage.controller.credentials import Credentials
+from moorage.controller.engine import Engine
+
+
+def registry(engine: Engine, credentials: Credentials) -> kopf.OperatorRegistry:
+    """The handlers of one controller process."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(
+            server=credentials.server,
+            ca_data=credentials.ca_data.encode() if credentials.ca_data else None,
+            insecure=credentials.insecure,
+            token=credentials.token,
+            certificate_data=credentials.certificate_data.encode() if credentials.certificate_data else None,
+            private_key_data=credentials.key_data.encode() if credentials.key_data else None,
+        )
+
+    @kopf.on.startup(registry=handlers)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.persistence.finalizer = f"{GROUP}/finalizer"
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.networking.error_backoffs = _Endless()
+        settings.watching.server_timeout = 290
+        settings.watching.client_timeout = 330
+        settings.batching.worker_limit = 16
+        await engine.start()
+
+    @kopf.on.cleanup(registry=handlers)
+    async def cleanup(**_: Any) -> None:
+        await engine.stop()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
+    async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+        body = dict(event["object"])
+        if event["type"] == "DELETED":
+            engine.gone(body)
+        else:
+            engine.seen(body)
+
+    return handlers
+
+
+class _Endless:
+    """Back-offs between kopf's own retries of a request, in seconds, for ever: an outage of any length is waited out."""
+
+    def __iter__(self) -> Any:
+        yield from (1, 1, 2, 3, 5, 8, 13)
+        while True:
+            yield 20
+
+
+async def run(engine: Engine, credentials: Credentials, stop: asyncio.Event) -> None:
+    """Run kopf and the engine until `stop` is set."""
+    await kopf.operator(
+        registry=registry(engine, credentials),
+        clusterwide=True,
+        standalone=True,
+        stop_flag=stop,
+    )

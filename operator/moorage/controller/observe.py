@@ -1,0 +1,43 @@
+"""Everything that judging one ModelDeployment needs, read from the store in one go."""
+
+from dataclasses import dataclass, field
+
+from moorage.controller.cluster import Body, Resource
+from moorage.controller.store import Key, Store
+from moorage.render import CHILD_KINDS
+
+MODEL_DEPLOYMENT = Resource("moorage.dev/v1alpha1", "ModelDeployment", "modeldeployments")
+POD = Resource("v1", "Pod", "pods")
+EVENT = Resource("v1", "Event", "events")
+
+CHILDREN = {
+    kind: Resource(api_version, kind, plural)
+    for (api_version, kind), plural in zip(
+        CHILD_KINDS,
+        ("serviceaccounts", "networkpolicies", "poddisruptionbudgets", "servingruntimes", "inferenceservices"),
+        strict=True,
+    )
+}
+"""The kinds of children, in the order in which they are applied."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A ModelDeployment's children and pods as they were last seen."""
+
+    children: dict[str, list[Body]] = field(default_factory=dict)
+    pods: list[Body] = field(default_factory=list)
+
+    @property
+    def inference_service(self) -> Body | None:
+        """The InferenceService, if it exists."""
+        return next(iter(self.children.get("InferenceService", ())), None)
+
+
+def observe(store: Store, key: Key) -> Observed:
+    """The present view of one deployment's children and pods, each in the order of their names."""
+
+    def named(kind: str) -> list[Body]:
+        return sorted(store.owned(key, kind), key=lambda body: str(body["metadata"]["name"]))
+
+    return Observed(children={kind: named(kind) for kind in CHILDREN}, pods=named("Pod"))

@@ -1,0 +1,86 @@
+"""The controller as a process: settings in, exit code out. Called by `moor controller`.
+
+settings -> credentials -> Cluster -> Engine -> kopf; beside it one small HTTP server for /healthz, /readyz and /metrics
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from moorage.api import ExitCode
+from moorage.controller import handlers
+from moorage.controller.cluster import Cluster
+from moorage.controller.credentials import CredentialsError, load
+from moorage.controller.engine import Engine
+from moorage.controller.instruments import Instruments
+from moorage.controller.jsonlog import configure
+from moorage.render import RenderSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """What `moor controller` is told."""
+
+    render: RenderSettings
+    host: str = "127.0.0.1"
+    port: int = 8085
+    log_level: str = "info"
+
+
+def main(settings: ControllerSettings) -> ExitCode:
+    """Run until SIGTERM or SIGINT."""
+    configure(settings.log_level)
+    try:
+        return uvloop.run(_run(settings))
+    except CredentialsError as error:
+        print(f"moor controller: {error}", file=sys.stderr)  # noqa: T201 - a message for the user, not a log line
+        return ExitCode.UNAVAILABLE
+
+
+async def _run(settings: ControllerSettings) -> ExitCode:
+    instruments = Instruments(CollectorRegistry())
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with Cluster(lambda: load(os.environ), instruments.api_request) as cluster:
+        engine = Engine(cluster, settings.render, instruments)
+        runner = web.AppRunner(_app(engine, instruments), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+        except OSError as error:
+            print(  # noqa: T201 - a message for the user
+                f"moor controller: cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port",
+                file=sys.stderr,
+            )
+            return ExitCode.UNAVAILABLE
+        log.info("controller started", extra={"host": settings.host, "port": settings.port})
+        try:
+            await handlers.run(engine, load(os.environ), stop)
+        finally:
+            await runner.cleanup()
+    return ExitCode.OK
+
+
+def _app(engine: Engine, instruments: Instruments) -> web.Application:
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"live": True}) if engine.healthy() else web.json_response({"live": False}, status=503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        engine.update_gauges()
+        return web.Response(
+            body=generate_latest(instruments.registry), headers={"Content-Type": "text/plain; version=0.0.4"}
+        )
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", health), web.get("/readyz", health), web.get("/metrics", metrics)])
+    return app

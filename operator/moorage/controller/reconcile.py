@@ -1,0 +1,122 @@
+"""One look at one ModelDeployment: observe -> render -> apply -> evaluate -> patch status if changed.
+
+The same function serves creation, edits, restarts, child events and the resync timer; it looks at how things are, not at
+what happened. The workers of `handlers.py` call it and act on the `Outcome`.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from moorage.api import ModelDeployment
+from moorage.api.conditions import INVALID_SPEC
+from moorage.api.messages import causes
+from moorage.controller import events
+from moorage.controller.apply import ApplyError, apply
+from moorage.controller.cluster import ApiError, Body, Cluster
+from moorage.controller.observe import MODEL_DEPLOYMENT, observe
+from moorage.controller.status import Failure, evaluate
+from moorage.controller.store import Key, Store
+from moorage.render import Capabilities, RenderSettings, refusal, render
+
+log = logging.getLogger(__name__)
+
+
+class Result(StrEnum):
+    """How a reconciliation ended; the label of `moorage_reconciles_total`."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    RETRY = "retry"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended, and when the next try makes sense at the earliest (for RETRY)."""
+
+    result: Result
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """What every reconciliation needs."""
+
+    cluster: Cluster
+    store: Store
+    settings: RenderSettings
+    capabilities: Callable[[], Capabilities]
+    clock: Callable[[], datetime]
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Bring one ModelDeployment's children and status to where they should be.
+
+        Raises:
+            ApiError: the API server did not take the status; to be tried again.
+        """
+        body = self.store.get(MODEL_DEPLOYMENT.kind, key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return Outcome(Result.GONE)  # garbage collection removes the children by their owner references
+        deployment, failure = _parse(body)
+        writes, retry_after_s, retry = 0, 0.0, False
+        if deployment is not None and failure is None:
+            try:
+                manifests = render(deployment, self.settings, self.capabilities())
+                writes = await apply(
+                    self.cluster, self.store, deployment.metadata.uid, manifests, observe(self.store, key)
+                )
+            except ApplyError as error:
+                failure, retry, retry_after_s = Failure(error.reason, error.message), True, error.retry_after_s
+        written = await self._write_status(key, body, deployment, failure)
+        if retry:
+            return Outcome(Result.RETRY, retry_after_s)
+        if failure:
+            return Outcome(Result.REFUSED)
+        return Outcome(Result.CHANGED if writes or written else Result.UNCHANGED)
+
+    async def _write_status(
+        self, key: Key, body: Body, deployment: ModelDeployment | None, failure: Failure | None
+    ) -> bool:
+        before, metadata, now = body.get("status", {}), body["metadata"], self.clock()
+        status = evaluate(deployment, metadata.get("generation", 0), observe(self.store, key), failure, before, now)
+        if status == before:
+            return False
+        changes = {**{name: None for name in before if name not in status}, **status}
+        updated = await self.cluster.patch_status(
+            MODEL_DEPLOYMENT, key.namespace, key.name, changes, metadata["resourceVersion"]
+        )
+        self.store.put(MODEL_DEPLOYMENT.kind, updated)
+        for condition in events.transitions(before, status):
+            log.info("condition changed", extra=_fields(key, metadata, condition))
+            await events.post(self.cluster, updated, condition, now)
+        return True
+
+
+def _parse(body: Body) -> tuple[ModelDeployment | None, Failure | None]:
+    try:
+        deployment = ModelDeployment.model_validate(body)
+    except ValidationError as error:
+        return None, Failure(INVALID_SPEC, "; ".join(str(cause) for cause in causes(error, body)))
+    refused = refusal(deployment)
+    return deployment, Failure(refused.reason, refused.message) if refused else None
+
+
+def _fields(key: Key, metadata: Body, condition: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "namespace": key.namespace,
+        "object": key.name,
+        "generation": metadata.get("generation", 0),
+        "condition": condition["type"],
+        "status": condition["status"],
+        "reason": condition["reason"],
+    }
+
+
+__all__ = ["ApiError", "Outcome", "Reconciler", "Result"]

@@ -1,0 +1,158 @@
+"""What a ModelDeployment's status must say, judged purely: `evaluate(deployment, observed, failure, previous, now)`.
+
+Accepted        the spec, and whether its objects could be applied
+PredictorReady  KServe's word, corrected by what the pods say
+RoutesReady     KServe's word on the URL
+Ready           the first of these that is not True, else True
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from moorage.api import conditions as c
+from moorage.api.v1alpha1 import ModelDeployment
+from moorage.controller.cluster import Body
+from moorage.controller.observe import Observed
+from moorage.controller.pods import worst_trouble
+from moorage.render import pod_labels
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One condition before it has a time: what is so, and why."""
+
+    status: c.ConditionStatus
+    reason: c.Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the deployment is not accepted."""
+
+    reason: c.Reason
+    message: str
+
+
+def evaluate(
+    deployment: ModelDeployment | None,
+    generation: int,
+    observed: Observed,
+    failure: Failure | None,
+    previous: Body,
+    now: datetime,
+) -> Body:
+    """The whole status. Times of conditions that have not changed are taken over, so equal facts give equal bytes.
+
+    Args:
+        deployment: the parsed resource, or None if it could not be parsed.
+        generation: the generation that was judged.
+        observed: the children and pods after the apply.
+        failure: why the deployment was not accepted or applied, if so.
+        previous: the status as it stands.
+        now: timezone-aware.
+    """
+    verdicts = _verdicts(observed, failure)
+    status: Body = {
+        "conditions": [_condition(kind, verdict, generation, previous, now) for kind, verdict in verdicts.items()],
+        "observedGeneration": generation,
+        "replicas": len([pod for pod in observed.pods if "deletionTimestamp" not in pod["metadata"]]),
+    }
+    if deployment is not None:
+        status["selector"] = ",".join(f"{key}={value}" for key, value in sorted(pod_labels(deployment).items()))
+        status["version"] = deployment.spec.model.version
+    if url := _url(observed):
+        status["url"] = url
+    return status
+
+
+def _verdicts(observed: Observed, failure: Failure | None) -> dict[str, Verdict]:
+    accepted = (
+        Verdict("False", failure.reason, failure.message)
+        if failure
+        else Verdict("True", c.OK_ACCEPTED, "the spec has been applied")
+    )
+    verdicts = {
+        c.ACCEPTED: accepted,
+        c.PREDICTOR_READY: _predictor(observed, failure),
+        c.ROUTES_READY: _routes(observed, failure),
+    }
+    worst = next(((kind, verdict) for kind, verdict in verdicts.items() if verdict.status != "True"), None)
+    if worst is None:
+        verdicts[c.READY] = Verdict("True", c.ALL_READY, "the model answers")
+    else:
+        kind, verdict = worst
+        verdicts[c.READY] = Verdict("False", verdict.reason, f"{kind}: {verdict.message}")
+    return verdicts
+
+
+def _predictor(observed: Observed, failure: Failure | None) -> Verdict:
+    service = observed.inference_service
+    if service is None:
+        if failure:
+            return Verdict("False", c.NOT_ACCEPTED, "nothing has been made; see the condition Accepted")
+        return Verdict("False", c.DEPLOYING, "the InferenceService is being made")
+    theirs = _their_condition(service, "PredictorReady")
+    if theirs.get("status") == "True":
+        return Verdict("True", c.SERVING, "the model is loaded and answers")
+    if trouble := worst_trouble(observed.pods):
+        return Verdict("False", trouble.reason, trouble.message)
+    info = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo")
+    if info and _up_to_date(service):
+        return Verdict(
+            "False", c.INFERENCE_SERVICE_FAILED, f"KServe says {info.get('reason', '?')}: {info.get('message', '')}"
+        )
+    words = theirs.get("message") or "waiting for KServe"
+    names = ", ".join(pod["metadata"]["name"] for pod in observed.pods[:3])
+    return Verdict("False", c.DEPLOYING, f"{words}; pods: {names}" if names else words)
+
+
+def _routes(observed: Observed, failure: Failure | None) -> Verdict:
+    service = observed.inference_service
+    if service is None and failure:
+        return Verdict("False", c.NOT_ACCEPTED, "nothing has been made; see the condition Accepted")
+    if service is None:
+        return Verdict("False", c.WAITING_FOR_ROUTES, "the InferenceService is being made")
+    theirs = _their_condition(service, "IngressReady")
+    if theirs.get("status") == "True" and _url(observed):
+        return Verdict("True", c.ROUTED, "the model has a URL")
+    return Verdict("False", c.WAITING_FOR_ROUTES, theirs.get("message") or "KServe has not made the routes yet")
+
+
+def _up_to_date(service: Body) -> bool:
+    """Whether KServe's status speaks of the present spec; older words would claim a generation that nobody has seen."""
+    generation: int = service["metadata"].get("generation", 0)
+    seen: int = service.get("status", {}).get("observedGeneration", 0)
+    return seen >= generation
+
+
+def _their_condition(service: Body, kind: str) -> dict[str, str]:
+    if not _up_to_date(service):
+        return {"message": "KServe has not seen the latest change yet"}
+    found: dict[str, str] = next(
+        (item for item in service.get("status", {}).get("conditions", []) if item.get("type") == kind), {}
+    )
+    return found
+
+
+def _url(observed: Observed) -> str | None:
+    service = observed.inference_service
+    status = service.get("status", {}) if service else {}
+    url: str | None = status.get("url") or status.get("address", {}).get("url")
+    return url
+
+
+def _condition(kind: str, verdict: Verdict, generation: int, previous: Body, now: datetime) -> dict[str, Any]:
+    before = next((item for item in previous.get("conditions", []) if item["type"] == kind), None)
+    unchanged = before is not None and before["status"] == verdict.status
+    return {
+        "type": kind,
+        "status": verdict.status,
+        "reason": verdict.reason.name,
+        "message": verdict.message[:4096],
+        "lastTransitionTime": before["lastTransitionTime"]
+        if before and unchanged
+        else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "observedGeneration": generation,
+    }

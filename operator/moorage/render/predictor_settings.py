@@ -1,0 +1,45 @@
+"""ModelDeployment -> the `PredictorSettings` of its pods, or of the one process of `moor up`."""
+
+from moorage.api.predictor import MODEL_DIR, PredictorSettings
+from moorage.api.v1alpha1 import ModelDeployment
+from moorage.render.storage import source
+
+TERMINATION_LOG = "/dev/termination-log"
+SHUTDOWN_GRACE_S = 20.0
+
+
+def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
+    """The settings of a pod: it listens on all its addresses, because its network policy is what keeps others out."""
+    uri = deployment.spec.model.storage_uri
+    initialized = uri is not None and source(uri).by_initializer
+    return _settings(
+        deployment,
+        model_dir=MODEL_DIR if initialized else None,
+        storage_uri=None if initialized else uri,
+        host="0.0.0.0",  # noqa: S104 - see the docstring
+        termination_log=TERMINATION_LOG,
+        shutdown_grace_s=SHUTDOWN_GRACE_S,
+    )
+
+
+def local_settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
+    """The settings of a process on this machine: the same model settings, the caller's ports, folders and host.
+
+    Raises:
+        pydantic.ValidationError: a value of `surroundings` is out of bounds.
+    """
+    return _settings(deployment, storage_uri=deployment.spec.model.storage_uri, **surroundings)
+
+
+def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
+    model = deployment.spec.model
+    return PredictorSettings.model_validate(
+        {
+            "model_name": deployment.model_name,
+            "model_version": model.version,
+            "task": model.task,
+            "architecture": model.architecture,
+            "sha256": model.sha256,
+            **surroundings,
+        }
+    )

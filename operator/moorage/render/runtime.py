@@ -1,0 +1,103 @@
+"""The ServingRuntime of a ModelDeployment: the predictor's container, as KServe puts it into each pod."""
+
+import hashlib
+import json
+from typing import Any
+
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, ready_path
+from moorage.api.v1alpha1 import ModelDeployment
+from moorage.api.v1alpha1.predictor import Limits, Requests
+from moorage.render.names import Manifest, child_name, metadata
+from moorage.render.predictor_settings import SHUTDOWN_GRACE_S, TERMINATION_LOG, predictor_settings
+from moorage.render.settings import RenderSettings
+
+MODEL_FORMAT = "moorage-image-classification"
+PRE_STOP_S = 5
+"""Endpoints take a moment to forget a pod; until then it goes on accepting."""
+TERMINATION_GRACE_S = PRE_STOP_S + int(SHUTDOWN_GRACE_S) + 5
+USER = 65532
+
+POD_SECURITY: Manifest = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Manifest:
+    """One runtime for each deployment, because argv differs; not auto-selected, so that nobody else gets it by accident."""
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": metadata(deployment, child_name(deployment)),
+        "spec": {
+            "supportedModelFormats": [{"name": MODEL_FORMAT, "version": "1", "autoSelect": False}],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "multiModel": False,
+            "containers": [_container(deployment, settings)],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        },
+    }
+
+
+def runtime_hash(runtime: Manifest) -> str:
+    """Changes when, and only when, pods must be replaced; written into the pods' annotations for that."""
+    text = json.dumps(runtime["spec"], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifest:
+    arguments = predictor_settings(deployment)
+    health = deployment.spec.health
+    ready = {"path": ready_path(deployment.model_name), "port": HTTP_PORT, "scheme": "HTTP"}
+    return {
+        "name": "kserve-container",
+        "image": deployment.spec.predictor.image or settings.predictor_image,
+        "command": ["python", "-m", "moorage_predictor"],
+        "args": arguments.argv(),
+        "env": [
+            {"name": name, "value": value}
+            for name, value in sorted({**arguments.env(), "HOME": "/tmp", "PYTHONUNBUFFERED": "1"}.items())  # noqa: S108 - an emptyDir
+        ],
+        "ports": [
+            {"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
+        ],
+        "resources": _resources(deployment),
+        "startupProbe": _probe(ready, health.startup),
+        "readinessProbe": _probe(ready, health.readiness),
+        "livenessProbe": _probe({**ready, "path": LIVE_PATH}, health.liveness),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir
+    }
+
+
+def _probe(http_get: Manifest, timing: Any) -> Manifest:
+    return {
+        "httpGet": http_get,
+        "periodSeconds": timing.period_seconds,
+        "timeoutSeconds": timing.timeout_seconds,
+        "failureThreshold": timing.failure_threshold,
+        "successThreshold": 1,
+    }
+
+
+def _resources(deployment: ModelDeployment) -> Manifest:
+    resources = deployment.spec.predictor.resources
+    return {"requests": _amounts(resources.requests), "limits": _amounts(resources.limits)}
+
+
+def _amounts(section: Requests | Limits) -> dict[str, str]:
+    return {name: str(value) for name, value in section.model_dump(by_alias=True, exclude_none=True).items()}

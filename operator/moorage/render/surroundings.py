@@ -1,0 +1,101 @@
+"""What stands around the predictor: its ServiceAccount, its NetworkPolicy, its PodDisruptionBudget."""
+
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT
+from moorage.api.v1alpha1 import ModelDeployment
+from moorage.render.names import Manifest, child_name, metadata, pod_labels
+from moorage.render.settings import CLIENT_NAMESPACE_LABEL, NetworkSettings
+from moorage.render.storage import source
+
+
+def service_account(deployment: ModelDeployment) -> Manifest:
+    """The pods' identity: no token is mounted; KServe finds the store's credentials through `secrets`."""
+    secret = deployment.spec.model.storage_secret
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(deployment, child_name(deployment)),
+        "automountServiceAccountToken": False,
+        **({"secrets": [{"name": secret}]} if secret else {}),
+    }
+
+
+def pod_disruption_budget(deployment: ModelDeployment) -> Manifest | None:
+    """At most one pod at a time is evicted. None for a single replica: a budget would only block the node's maintenance."""
+    if deployment.spec.scaling.bounds()[0] < 2:
+        return None
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(deployment, child_name(deployment)),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": pod_labels(deployment)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def network_policy(deployment: ModelDeployment, settings: NetworkSettings) -> Manifest:
+    """Everything else is denied, both ways."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(deployment, child_name(deployment)),
+        "spec": {
+            "podSelector": {"matchLabels": pod_labels(deployment)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": _ingress(settings),
+            "egress": [_dns(), *_stores(deployment, settings)],
+        },
+    }
+
+
+def _ingress(settings: NetworkSettings) -> list[Manifest]:
+    http, grpc = _tcp(HTTP_PORT), _tcp(GRPC_PORT)
+    rules: list[Manifest] = [
+        {
+            "from": [
+                {
+                    "namespaceSelector": _namespace(settings.gateway_namespace),
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}},
+                },
+                {"namespaceSelector": {"matchLabels": {CLIENT_NAMESPACE_LABEL: "true"}}},
+            ],
+            "ports": [http, grpc],
+        },
+        {"from": [{"namespaceSelector": _namespace(settings.prometheus_namespace)}], "ports": [http]},
+    ]
+    if settings.node_cidrs:
+        rules.append({"from": [{"ipBlock": {"cidr": cidr}} for cidr in settings.node_cidrs], "ports": [http]})
+    return rules
+
+
+def _dns() -> Manifest:
+    return {
+        "to": [
+            {"namespaceSelector": _namespace("kube-system")},
+            {"ipBlock": {"cidr": "169.254.20.10/32"}},
+        ],  # the node-local cache
+        "ports": [{"protocol": "UDP", "port": 53}, _tcp(53)],
+    }
+
+
+def _stores(deployment: ModelDeployment, settings: NetworkSettings) -> list[Manifest]:
+    uri = deployment.spec.model.storage_uri
+    if uri is None or not source(uri).needs_egress:
+        return []
+    blocks = []
+    for cidr in settings.storage_cidrs:
+        excepted = [
+            block for block in settings.blocked_cidrs if (":" in block) == (":" in cidr) and cidr.endswith("/0")
+        ]
+        blocks.append({"ipBlock": {"cidr": cidr, **({"except": excepted} if excepted else {})}})
+    return [{"to": blocks, "ports": [_tcp(port) for port in settings.storage_ports]}]
+
+
+def _namespace(name: str) -> Manifest:
+    return {"matchLabels": {"kubernetes.io/metadata.name": name}}
+
+
+def _tcp(port: int) -> Manifest:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,167 @@
+"""Writes every generated file of the repository: `make generate`. A test runs it with --check and compares.
+
+crds/  manifests/install.yaml  docs/reference/{metrics,conditions,modeldeployment,exit-codes,rbac}.md
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moorage.api import conditions, metrics
+from moorage.api.crd import custom_resource_definition
+from moorage.api.exit_codes import ExitCode
+from moorage.cli.yamltext import to_yaml
+from moorage.controller import install, rbac
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTE = "Made by `make generate`; edits here are lost."
+
+
+def files() -> dict[str, str]:
+    """Path from the root -> content."""
+    crd = custom_resource_definition()
+    return {
+        "crds/moorage.dev_modeldeployments.yaml": f"# {NOTE}\n" + to_yaml([crd]),
+        "manifests/install.yaml": f"# {NOTE}\n" + to_yaml(install.manifests()),
+        "docs/reference/metrics.md": _page("Metrics", _metrics()),
+        "docs/reference/conditions.md": _page("Conditions and reasons", _conditions()),
+        "docs/reference/modeldeployment.md": _page("ModelDeployment", _fields(crd)),
+        "docs/reference/exit-codes.md": _page("Exit codes", _exit_codes()),
+        "docs/reference/rbac.md": _page("What the controller may do", _rbac()),
+    }
+
+
+def _page(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([f"# {title}", "", f"<!-- {NOTE} -->", "", *lines]) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join(['---'] * len(head))}|"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _metrics() -> Iterator[str]:
+    yield "Names and labels are API: more may come, none is renamed. `/metrics` of each process has them in Prometheus' text format."
+    yield ""
+    rows = [
+        (f"`{m.name}`", m.kind, m.component, ", ".join(f"`{name}`" for name in m.labels), m.help)
+        for m in metrics.METRICS
+    ]
+    yield from _table(("name", "type", "of", "labels", "meaning"), rows)
+    yield ""
+    yield (
+        "Buckets of the histograms, in seconds: "
+        + ", ".join(f"{edge:g}" for edge in metrics.REQUEST_DURATION.buckets)
+        + "."
+    )
+
+
+def _conditions() -> Iterator[str]:
+    yield "`kubectl wait --for=condition=Ready mdep/NAME` waits for the summary; `kubectl get mdep` shows its reason."
+    yield ""
+    yield from _table(("condition", "True when"), [(f"`{name}`", text) for name, text in conditions.TYPES.items()])
+    for kind in conditions.TYPES:
+        yield ""
+        yield f"## Reasons of {kind}"
+        yield ""
+        rows = [(f"`{r.name}`", r.meaning, r.remedy) for r in conditions.REASONS if kind in r.types]
+        yield from _table(("reason", "meaning", "what to do"), rows)
+        if kind == conditions.READY:
+            yield ""
+            yield "While not True, `Ready` repeats the reason and message of the first condition above that is not True."
+
+
+def _exit_codes() -> Iterator[str]:
+    yield "Of `moor` and of the predictor."
+    yield ""
+    meanings = {
+        ExitCode.OK: "It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered.",
+        ExitCode.INTERNAL: "A defect of Moorage itself. The log has the traceback; please report it.",
+        ExitCode.INVALID_INPUT: "What was given cannot work: options, the YAML file, a missing or corrupt weight file.",
+        ExitCode.UNAVAILABLE: "Something that is needed is not there: a port that is taken, a cluster or a model store that does not answer.",
+    }
+    yield from _table(("code", "name", "meaning"), [(str(int(code)), code.name, meanings[code]) for code in ExitCode])
+
+
+def _rbac() -> Iterator[str]:
+    yield "The whole ClusterRole, and why each rule is there. It reads no Secret and uses no wildcard."
+    yield ""
+    rows = [(f"`{g.group or 'core'}`", ", ".join(g.resources), ", ".join(g.verbs), g.why) for g in rbac.GRANTS]
+    yield from _table(("API group", "resources", "verbs", "why"), rows)
+
+
+def _fields(crd: dict[str, Any]) -> Iterator[str]:
+    yield "`moorage.dev/v1alpha1`, short name `mdep`; write `modeldeployments.moorage.dev` where another project has the kind too."
+    yield "`kubectl explain mdep.spec --recursive` shows the same."
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    for part in ("spec", "status"):
+        yield ""
+        yield f"## {part}"
+        yield ""
+        yield from _table(("field", "type", "default", "limits", "meaning"), list(_rows(root[part], part)))
+    yield ""
+    yield "## Rules"
+    yield ""
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    yield from _table(
+        ("of", "refused unless"),
+        [(f"`{path}`", f"`{rule['rule']}`: {rule['message']}") for path, rule in _rules(schema, "")],
+    )
+
+
+def _rows(schema: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
+    for name, child in schema.get("properties", {}).items():
+        where = f"{path}.{name}"
+        needed = " (required)" if name in schema.get("required", ()) else ""
+        default = f"`{child['default']}`" if child.get("default") not in (None, {}) else ""
+        yield f"`{where}`{needed}", _type(child), default, _limits(child), child.get("description", "")
+        yield from _rows(child, where)
+        yield from _rows(child.get("items", {}), f"{where}[]")
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if schema.get("x-kubernetes-int-or-string"):
+        return "integer or string"
+    return f"list of {_type(schema['items'])}" if schema.get("type") == "array" else str(schema.get("type", ""))
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    said = [f"one of {', '.join(f'`{value}`' for value in schema['enum'])}"] if "enum" in schema else []
+    for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
+        if low in schema or high in schema:
+            said.append(
+                f"{schema.get(low, '')}..{schema.get(high, '')}{'' if low == 'minimum' else ' ' + low.removeprefix('min').lower()}"
+            )
+    if "pattern" in schema:
+        said.append(f"`{schema['pattern']}`")
+    return ", ".join(said)
+
+
+def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield path or "the whole", rule
+    for name, child in schema.get("properties", {}).items():
+        yield from _rules(child, f"{path}.{name}".lstrip("."))
+
+
+def main() -> int:
+    """Write the files, or with --check name those that differ."""
+    stale = []
+    for name, text in files().items():
+        path = ROOT / name
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    for name in stale:
+        print(("differs: " if "--check" in sys.argv else "wrote ") + name)
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
