@@ -1,0 +1,139 @@
+"""A torch checkpoint -> a safetensors file, read in a process of its own with `weights_only=True`.
+
+`network.load` starts the child first and imports timm meanwhile, so the second `import torch` costs little time. There is
+no way back to `weights_only=False`: that flag is what keeps a pickle from running code. It has been broken before
+(CVE-2025-32434, CVE-2026-24747), which is why a process without listeners or requests does the reading.
+
+    network.load -> Conversion(src, dst) ... import timm ... .wait() -> dst
+                        └─ python -m moorage_predictor.engine.checkpoint src dst
+"""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from moorage_predictor.errors import LoadFailed
+
+if TYPE_CHECKING:
+    import torch
+
+_TIMEOUT_S: Final = 600
+_POLL_S: Final = 0.05
+_REFUSED: Final = 2
+_WRAPPERS: Final = ("state_dict", "model")
+_UNSAFE: Final = re.compile(r"(?:GLOBAL|class) ([\w.<>]+)")
+
+
+class Conversion:
+    """The child at work."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self._source = source
+        self._target = target
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __spec__.name, str(source), str(target)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def wait(self, cancelled: threading.Event) -> Path:
+        """The safetensors file.
+
+        Raises:
+            LoadFailed: the checkpoint was refused, the child died or took too long, or the process is stopping.
+        """
+        deadline = time.monotonic() + _TIMEOUT_S
+        try:
+            while self._process.poll() is None:
+                if cancelled.wait(_POLL_S):
+                    raise LoadFailed(self._source, "loading was cancelled")
+                if time.monotonic() > deadline:
+                    raise LoadFailed(self._source, f"reading the checkpoint took longer than {_TIMEOUT_S} s")
+            output, _ = self._process.communicate()
+        finally:
+            self.close()
+        if self._process.returncode == 0:
+            return self._target
+        if self._process.returncode == _REFUSED:
+            raise LoadFailed(self._source, json.loads(output)["reason"])
+        raise LoadFailed(self._source, f"the process that reads it died with status {self._process.returncode}")
+
+    def close(self) -> None:
+        """End the child if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
+
+
+def state_dict_of(loaded: Any) -> "dict[str, torch.Tensor]":
+    """The tensors of a checkpoint, whichever of the usual ways it was saved.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    # Any: whatever an unpickled file holds; this function is where it gets a type.
+    import torch
+
+    for name in _WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+            break
+    if not isinstance(loaded, dict) or not loaded:
+        raise ValueError(f"expected a state dict, found {type(loaded).__name__}")
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            raise ValueError(f"expected tensors by name, found {type(value).__name__} under {str(key)[:80]!r}")
+    if all(key.startswith("module.") for key in loaded):
+        return {key.removeprefix("module."): value for key, value in loaded.items()}
+    return dict(loaded)
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if unsafe := _UNSAFE.search(text):
+        return f"refused: not only tensors, it also names {unsafe[1]} (a pickle could run code)"
+    if "central directory" in text or "zip archive" in text or isinstance(error, EOFError):
+        return "not a complete torch checkpoint: it is truncated or corrupt"
+    return "not a torch checkpoint that weights_only=True accepts: it is corrupt or another format"
+
+
+def convert(source: Path, target: Path) -> None:
+    """What the child does.
+
+    Raises:
+        ValueError: the file is not a plain checkpoint; the message says why.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or 'truncated'}") from error
+    except Exception as error:  # torch raises anything from UnpicklingError to KeyError on a bad file
+        raise ValueError(_explain(error)) from error
+    save_file({key: value.detach().clone().contiguous() for key, value in state_dict_of(loaded).items()}, target)
+
+
+def _main() -> int:
+    source, target = map(Path, sys.argv[1:])
+    try:
+        convert(source, target)
+    except ValueError as error:
+        sys.stdout.write(json.dumps({"reason": str(error)}))
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,55 @@
+"""Which file holds the weights, and is it the one that was promised. First step of `network.load`."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from moorage_predictor.errors import LoadFailed
+
+CHECKPOINT_SUFFIXES: Final = (".pth", ".pt", ".bin")
+SUFFIXES: Final = (".safetensors", *CHECKPOINT_SUFFIXES)
+_PREFERRED: Final = "model.safetensors"
+_CHUNK_BYTES: Final = 1 << 20
+
+
+def find_weights(path: Path) -> Path:
+    """The weight file at `path` (a file), or the only one in it (a folder); safetensors win over checkpoints.
+
+    Raises:
+        LoadFailed: there is none, or a choice that only the user can make.
+    """
+    if not path.exists():
+        raise LoadFailed(path, "no such file or folder")
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise LoadFailed(path, f"expected a weight file ending in {', '.join(SUFFIXES)}")
+        return path
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in SUFFIXES)
+    for found in ([f for f in files if f.name == _PREFERRED], [f for f in files if f.suffix == ".safetensors"], files):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(file.name for file in found[:5])
+            raise LoadFailed(path, f"expected one weight file, found {len(found)} ({names}); name one of them")
+    raise LoadFailed(path, f"no weight file in this folder (looked for *{', *'.join(SUFFIXES)})")
+
+
+def check_sha256(file: Path, expected: str | None) -> None:
+    """Compare the file's digest with the promised one, before a byte of it is parsed.
+
+    Raises:
+        LoadFailed: another digest, or the file cannot be read.
+    """
+    try:
+        if file.stat().st_size == 0:
+            raise LoadFailed(file, "the file is empty")
+        if expected is None:
+            return
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise LoadFailed(file, f"cannot be read: {error.strerror}") from error
+    if digest.hexdigest() != expected:
+        raise LoadFailed(file, f"sha256: expected {expected}, found {digest.hexdigest()}")

@@ -1,0 +1,141 @@
+"""The life of the process: bind, serve, load, answer, drain, end with one of four exit codes. Called by `__main__`.
+
+main thread (event loop)                      "load" thread
+bind ports, import kserve
+Server.start(): live 200, ready 503   ──────> storage.fetch -> engine.load -> ImageClassifier
+Server.serve(): ready 200             <────── loaded, or failed -> exit 2 or 3
+SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from moorage.api.exit_codes import ExitCode
+from moorage.api.predictor import LoadProgress, PredictorSettings
+from moorage_predictor import log
+from moorage_predictor.errors import StartError
+from moorage_predictor.wire import binding
+
+if TYPE_CHECKING:
+    from moorage_predictor.tasks.image_classification import ImageClassifier
+    from moorage_predictor.wire.server import Server
+
+_log = logging.getLogger(__name__)
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_LOAD_STOP_S: Final = 2.0
+"""How long a load that is told to stop may take. An import cannot be interrupted; the process then ends anyway."""
+
+
+def run(settings: PredictorSettings) -> ExitCode:
+    """Serve until told to stop. Returns the exit code; what people need to know has been written by then."""
+    log.configure(settings.log_level)
+    try:
+        return _Runtime(settings).run()
+    except StartError as error:
+        log.failure(str(error), settings.termination_log)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - the process's last catch-all
+        _log.exception("the predictor failed")
+        log.failure("internal error; the log has the details", settings.termination_log)
+        return ExitCode.INTERNAL
+
+
+class _Runtime:
+    def __init__(self, settings: PredictorSettings) -> None:
+        self._settings = settings
+        self._cancelled = threading.Event()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loader: threading.Thread | None = None
+
+    def run(self) -> ExitCode:
+        settings = self._settings
+        for number in _SIGNALS:  # explicitly: a parent may have left SIGINT ignored
+            signal.signal(number, lambda *_: self._tell_to_stop())
+        if settings.exit_with_parent:
+            threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+        http_socket = binding.bind(settings.host, settings.http_port, "--http-port")
+        binding.bind(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself binds it again
+        log.progress(LoadProgress("import", 0, 2))
+        from moorage_predictor.wire.server import Server
+
+        log.progress(LoadProgress("import", 1, 2))
+        try:
+            asyncio.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry())))
+        finally:
+            self._cancelled.set()
+            if self._loader:
+                self._loader.join(_LOAD_STOP_S)
+        return ExitCode.OK
+
+    async def _serve(self, create_server: "Callable[[], Server]") -> None:
+        self._loop = asyncio.get_running_loop()
+        server = create_server()  # here, because gRPC's server belongs to the loop it was created in
+        await server.start()
+        started = time.perf_counter()
+        loaded = self._start_loading()
+        stopped = asyncio.create_task(self._stop.wait())
+        waiting: list[asyncio.Future[Any]] = [loaded, stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if not self._stop.is_set():
+                server.serve(loaded.result(), time.perf_counter() - started)
+                _log.info("ready", extra={"model": self._settings.model_name})
+                log.progress(LoadProgress("ready", 1, 1))
+                await stopped
+        finally:
+            stopped.cancel()
+            await server.stop()
+        _log.info("stopped")
+
+    def _start_loading(self) -> "asyncio.Future[ImageClassifier]":
+        loaded: asyncio.Future[ImageClassifier] = asyncio.get_running_loop().create_future()
+        loaded.add_done_callback(lambda future: future.exception())  # after a stop nobody else looks at it
+
+        def work() -> None:
+            try:
+                from moorage_predictor.loading import load
+
+                classifier = load(self._settings, log.progress, self._cancelled)
+            except Exception as error:  # noqa: BLE001 - handed to the main thread, which decides
+                failure = error
+                self._on_loop(lambda: loaded.set_exception(failure))
+            else:
+                self._on_loop(lambda: loaded.set_result(classifier))
+
+        self._loader = threading.Thread(target=work, name="load", daemon=True)
+        self._loader.start()
+        return loaded
+
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        try:
+            if self._loop:
+                self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            _log.debug("the event loop is closed")
+
+    def _tell_to_stop(self) -> None:
+        """From a signal or the parent's end; a second and third time it does nothing more."""
+        self._cancelled.set()
+        if self._loop is None:
+            os._exit(ExitCode.OK)  # nothing is served yet, and an import cannot be unwound
+        self._on_loop(self._stop.set)
+
+    def _watch_parent(self) -> None:
+        """Until standard input closes. `os.read`, because a thread inside sys.stdin would hold its lock at exit."""
+        try:
+            while os.read(sys.stdin.fileno(), 4096):
+                pass
+        except (OSError, ValueError):
+            _log.debug("standard input is not readable")
+        self._tell_to_stop()

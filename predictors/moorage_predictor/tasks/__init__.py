@@ -1,0 +1,1 @@
+"""What a model is for: decode -> preprocess -> forward -> postprocess, free of any protocol."""

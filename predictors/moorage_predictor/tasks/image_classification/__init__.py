@@ -1,0 +1,17 @@
+"""Task `image-classification`: encoded images, pixels or prepared tensors in; classes with confidences out.
+
+wire -> ImageClassifier(Images) -> images.decode -> Preprocess -> Network.forward -> Classification -> wire
+"""
+
+from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, Limits
+from moorage_predictor.tasks.image_classification.types import EncodedImages, Images, PixelImages, PreparedImages
+
+__all__ = [
+    "Classification",
+    "EncodedImages",
+    "ImageClassifier",
+    "Images",
+    "Limits",
+    "PixelImages",
+    "PreparedImages",
+]

@@ -1,0 +1,49 @@
+"""The V1 protocol's dictionaries <-> the task. Called by `wire/model.py`.
+
+{"instances": [{"b64": "..."}]}
+-> {"predictions": [{"predictions": [{"class_id", "class_name", "confidence"}, ...], ...}]}
+"""
+
+from typing import Any
+
+from moorage_predictor.errors import InvalidInput
+from moorage_predictor.tasks.image_classification import Classification, EncodedImages
+from moorage_predictor.wire.tensors import MAX_BATCH, from_base64
+
+
+def images_of(body: dict[str, Any], max_image_bytes: int) -> EncodedImages:
+    """The images of a V1 request.
+
+    Raises:
+        InvalidInput: not `{"instances": [{"b64": "..."}, ...]}`.
+    """
+    instances = body.get("instances")
+    if not isinstance(instances, list) or not instances:
+        raise InvalidInput('instances: expected a list of {"b64": "..."}, with at least one')
+    if len(instances) > MAX_BATCH:
+        raise InvalidInput(f"instances: expected at most {MAX_BATCH} in one request, found {len(instances)}")
+    return EncodedImages(tuple(_image(i, instance, max_image_bytes) for i, instance in enumerate(instances)))
+
+
+def _image(index: int, instance: Any, max_image_bytes: int) -> bytes:
+    # Any: from JSON; this is where it gets a type.
+    if not isinstance(instance, dict) or set(instance) != {"b64"} or not isinstance(instance["b64"], str):
+        raise InvalidInput(f'instances[{index}]: expected {{"b64": "<the image file in base64>"}}')
+    return from_base64(instance["b64"], f"instances[{index}]", max_image_bytes)
+
+
+def response(result: Classification, seconds: float) -> dict[str, Any]:
+    """One prediction object for each instance; `processing_time` is that of the whole request, seconds."""
+    return {
+        "predictions": [
+            {
+                "predictions": [
+                    {"class_id": int(number), "class_name": str(name), "confidence": float(confidence)}
+                    for number, name, confidence in zip(numbers, names, confidences, strict=True)
+                ],
+                "confidence_scores": [float(confidence) for confidence in confidences],
+                "processing_time": round(seconds, 6),
+            }
+            for numbers, names, confidences in zip(result.class_id, result.class_name, result.confidence, strict=True)
+        ]
+    }
