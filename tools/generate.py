@@ -77,13 +77,7 @@ def _conditions() -> Iterator[str]:
 def _exit_codes() -> Iterator[str]:
     yield "Of `moor` and of the predictor."
     yield ""
-    meanings = {
-        ExitCode.OK: "It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered.",
-        ExitCode.INTERNAL: "A defect of Moorage itself. The log has the traceback; please report it.",
-        ExitCode.INVALID_INPUT: "What was given cannot work: options, the YAML file, a missing or corrupt weight file.",
-        ExitCode.UNAVAILABLE: "Something that is needed is not there: a port that is taken, a cluster or a model store that does not answer.",
-    }
-    yield from _table(("code", "name", "meaning"), [(str(int(code)), code.name, meanings[code]) for code in ExitCode])
+    yield from _table(("code", "name", "meaning"), [(str(int(code)), code.name, code.meaning) for code in ExitCode])
 
 
 def _rbac() -> Iterator[str]:
@@ -116,7 +110,7 @@ def _rows(schema: dict[str, Any], path: str) -> Iterator[tuple[str, ...]]:
     for name, child in schema.get("properties", {}).items():
         where = f"{path}.{name}"
         needed = " (required)" if name in schema.get("required", ()) else ""
-        default = f"`{child['default']}`" if child.get("default") not in (None, {}) else ""
+        default = f"`{child['default']}`" if child.get("type") != "object" and "default" in child else ""
         yield f"`{where}`{needed}", _type(child), default, _limits(child), child.get("description", "")
         yield from _rows(child, where)
         yield from _rows(child.get("items", {}), f"{where}[]")

@@ -13,7 +13,9 @@ from moorage.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION, ModelDeployment, 
 
 Schema = dict[str, Any]
 
+_VALIDATIONS = "x-kubernetes-validations"
 _COPIED = (
+    _VALIDATIONS,
     "type",
     "description",
     "default",
@@ -91,7 +93,7 @@ def _root_schema() -> Schema:
             "spec": {**_object_schema(Spec), "description": "What is wanted."},
             "status": {**_object_schema(Status), "description": "What is. Written by the operator alone."},
         },
-        "x-kubernetes-validations": [_validation(rule) for rule in ModelDeployment.rules],
+        _VALIDATIONS: [_validation(rule) for rule in ModelDeployment.rules],
     }
 
 
@@ -134,7 +136,7 @@ def _structural(node: Schema, defs: dict[str, Schema], rules: dict[str, tuple[Ru
         if required := node.get("required"):
             schema["required"] = required
         if validations := [_validation(rule) for rule in rules.get(node.get("title", ""), ())]:
-            schema["x-kubernetes-validations"] = validations
+            schema[_VALIDATIONS] = validations
     elif node.get("type") == "object":
         if "maxProperties" in node:
             schema["maxProperties"] = node["maxProperties"]
@@ -147,10 +149,15 @@ def _structural(node: Schema, defs: dict[str, Schema], rules: dict[str, tuple[Ru
 
 
 def _property(node: Schema, defs: dict[str, Schema], rules: dict[str, tuple[Rule, ...]]) -> Schema:
-    """A property that holds an object all of whose parts are optional defaults to {}, so that nested defaults apply."""
+    """A property that holds an object all of whose parts are optional has their defaults as its own.
+
+    `{}` would do for the values, but the API server also judges each default by the rules, before nested defaults are set.
+    """
     schema = _structural(node, defs, rules)
     if "$ref" in node and "properties" in schema and "required" not in schema:
-        schema["default"] = {}
+        schema["default"] = {
+            name: child["default"] for name, child in schema["properties"].items() if "default" in child
+        }
     return schema
 
 
@@ -161,7 +168,7 @@ def _without_null(node: Schema, defs: dict[str, Schema], rules: dict[str, tuple[
         return _structural({**choices[0], **outer}, defs, rules)
     if [choice.get("type") for choice in choices] != ["string", "integer"]:
         raise TypeError(f"no structural schema for {node}")
-    kept = {key: outer[key] for key in ("description", "default") if outer.get(key) is not None}
+    kept = {key: outer[key] for key in ("description", "default", _VALIDATIONS) if outer.get(key) is not None}
     text, number = choices
     bounds = {key: value for part in (text, number) for key, value in part.items() if key in _COPIED and key != "type"}
     return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], **bounds, **kept}

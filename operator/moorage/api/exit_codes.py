@@ -7,16 +7,18 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit status of every Moorage process."""
+    """The exit status of every Moorage process; `meaning` says what each stands for."""
 
-    OK = 0
-    """It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered."""
+    meaning: str
 
-    INTERNAL = 1
-    """A defect of Moorage itself. The log has the traceback; please report it."""
+    OK = 0, "It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered."
+    INTERNAL = 1, "A defect of Moorage itself. The log has the traceback; please report it."
+    INVALID_INPUT = 2, "What was given cannot work: options, the YAML file, a missing or corrupt weight file."
+    UNAVAILABLE = 3, "Something needed is not there: a port is taken, a cluster or a model store does not answer."
 
-    INVALID_INPUT = 2
-    """What the user gave cannot work: options, the YAML file, a missing or corrupt weight file. Nothing was changed."""
-
-    UNAVAILABLE = 3
-    """Something that is needed is not there: a port that is taken, a cluster or a model store that does not answer."""
+    def __new__(cls, code: int, meaning: str = "") -> "ExitCode":
+        """A member is its number; the meaning rides along."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moorage.api.v1alpha1 import RULE_ERROR, ModelDeployment, Rule
+from moorage.api.v1alpha1 import RULE_ERROR, ModelDeployment
+
+_UNKNOWN = "unknown field"
 
 
 @dataclass(frozen=True, order=True)
@@ -21,7 +23,7 @@ class Cause:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
+        return f'{_UNKNOWN} "{self.field}"' if self.message == _UNKNOWN else f"{self.field}: {self.message}"
 
 
 def causes(error: ValidationError, document: Any) -> list[Cause]:
@@ -32,14 +34,32 @@ def causes(error: ValidationError, document: Any) -> list[Cause]:
         document: the object as it was parsed from YAML.
     """
     found: dict[Cause, None] = {}
-    for item in error.errors(include_url=False, include_input=True):
+    for item in _without_union_branches(error.errors(include_url=False, include_input=True)):
         path = _path(item["loc"])
         if item["type"] == RULE_ERROR:
             for rule in item["ctx"]["broken"]:
-                found[_rule_cause(path, rule)] = None
+                found[Cause(path or "<nil>", f'Invalid value: "{rule.of}": {rule.message}')] = None
         else:
             found[Cause(path, _message(path, item))] = None
     return sorted(found)
+
+
+def _without_union_branches(items: list[Any]) -> list[Any]:
+    """An integer-or-string field fails once for each of the two; what people need is the one that says most."""
+    by_field: dict[tuple[int | str, ...], list[Any]] = {}
+    for item in items:
+        loc = item["loc"]
+        branch = loc and loc[-1] in _UNION_BRANCHES
+        by_field.setdefault(loc[:-1] if branch else loc, []).append({**item, "loc": loc[:-1]} if branch else item)
+    chosen: list[Any] = []
+    for group in by_field.values():
+        telling = [item for item in group if item["type"] not in ("string_type", "int_type", "int_from_float")]
+        both = len(group) > 1 and not telling
+        chosen += [{**group[0], "type": "int_or_string_type"}] if both else telling or group
+    return chosen
+
+
+_UNION_BRANCHES = frozenset({"str", "int", "constrained-str", "constrained-int"})
 
 
 def check(document: Any) -> ModelDeployment:
@@ -76,15 +96,9 @@ def _path(loc: tuple[int | str, ...]) -> str:
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not part.startswith(("constrained-", "function-", "str", "int")) or part in ("strategy", "startup"):
+        else:
             text += f".{part}" if text else part
     return text
-
-
-def _rule_cause(path: str, rule: Rule) -> Cause:
-    return Cause(
-        path or "<nil>", f'Invalid value: "object": {rule.message}' if path else f"Invalid value: {rule.message}"
-    )
 
 
 def _message(path: str, item: Any) -> str:
@@ -92,7 +106,7 @@ def _message(path: str, item: Any) -> str:
     if kind == "missing":
         return "Required value"
     if kind == "extra_forbidden":
-        return "unknown field"
+        return _UNKNOWN
     if kind == "literal_error":
         supported = ", ".join(
             json.dumps(word.strip().strip("'")) for word in context["expected"].replace(" or ", ", ").split(", ")
@@ -104,16 +118,14 @@ def _message(path: str, item: Any) -> str:
     }.get(kind)
     if bound:
         return f"Invalid value: {_shown(given)}: {path} in body should be {bound[1]} {context[bound[0]]}"
-    if kind == "string_pattern_mismatch":
-        return f"Invalid value: {_shown(given)}: {path} in body should match '{context['pattern']}'"
     if kind == "string_too_long":
         return f"Too long: may not be more than {context['max_length']} bytes"
     if kind == "string_too_short":
         return f"Invalid value: {_shown(given)}: {path} in body should be at least {context['min_length']} chars long"
     if kind == "too_long":
-        return f"Too many: {context['actual_length']}: must have at most {context['max_length']} items"
+        return f"Too many: {len(given)}: must have at most {context['max_length']} items"
     if kind == "too_short":
-        return f"Invalid value: {context['actual_length']}: {path} in body should have at least {context['min_length']} items"
+        return f"Invalid value: {len(given)}: {path} in body should have at least {context['min_length']} items"
     wanted = _WANTED.get(kind)
     if wanted:
         return f"Invalid value: {_shown(_type_name(given))}: {path} in body must be of type {wanted}: {_shown(_type_name(given))}"
@@ -122,6 +134,7 @@ def _message(path: str, item: Any) -> str:
 
 _WANTED = {
     "string_type": "string",
+    "int_or_string_type": "integer,string",
     "int_type": "integer",
     "int_from_float": "integer",
     "bool_type": "boolean",

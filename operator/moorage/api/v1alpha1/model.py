@@ -5,12 +5,39 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.predictor import ARCHITECTURE_PATTERN, MODEL_NAME_PATTERN, SHA256_PATTERN
-from moorage.api.v1alpha1.section import NOT_YET, DnsName, Rule, Section
+from moorage.api.v1alpha1.section import NOT_YET, DnsName, Rule, Section, VersionLabel, matching
 
 Task = Literal["image-classification", "object-detection", "tabular", "custom"]
 
 # The characters leave no room for shell, template or header tricks: no $ ` ; " ' { } < > \ space or line break.
-STORAGE_URI_PATTERN = r"^(pvc|s3|gs|https|hf|oci|pkg|file)://[A-Za-z0-9/][A-Za-z0-9._~:/@%+=,?&-]*$"
+StorageUri = Annotated[
+    str,
+    Field(max_length=2048),
+    matching(
+        r"(pvc|s3|gs|https|hf|oci|pkg|file)://[A-Za-z0-9/][A-Za-z0-9._~:/@%+=,?&-]*",
+        "expected s3://, gs://, pvc://, https://, hf://, oci:// or pkg:// and a path without spaces, quotes or $, "
+        "for instance s3://BUCKET/PATH",
+    ),
+]
+
+ModelName = Annotated[
+    str,
+    Field(max_length=63),
+    matching(
+        MODEL_NAME_PATTERN.strip("^$"),
+        "expected at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    ),
+]
+Architecture = Annotated[
+    str,
+    Field(max_length=104),
+    matching(ARCHITECTURE_PATTERN.strip("^$"), "expected timm/NAME, for instance timm/resnet18"),
+]
+Sha256 = Annotated[
+    str,
+    Field(max_length=64),
+    matching(SHA256_PATTERN.strip("^$"), "expected 64 lower-case hexadecimal digits, as sha256sum prints them"),
+]
 
 RESERVED_NAMES = ("async", "batch")
 """Words of the gateway's own paths (`/predict/batch/...`), so no model may be called that."""
@@ -26,38 +53,28 @@ class Model(Section):
     task: Task = Field(
         description="What the model does; decides how requests are decoded and answers are encoded. Immutable."
     )
-    storage_uri: str | None = Field(
+    storage_uri: StorageUri | None = Field(
         default=None,
-        max_length=2048,
-        pattern=STORAGE_URI_PATTERN,
         description=(
             "Where the weights are: s3://BUCKET/PATH, gs://BUCKET/PATH, pvc://CLAIM/PATH, https://HOST/PATH, hf://ORG/REPOSITORY, "
             "oci://IMAGE, or pkg://PACKAGE/PATH for weights inside a Python package of the predictor image. "
             "file:///PATH works only with `moor up` and `moor serve`."
         ),
     )
-    architecture: str | None = Field(
+    architecture: Architecture | None = Field(
         default=None,
-        max_length=104,
-        pattern=ARCHITECTURE_PATTERN,
         description="The network's architecture, `timm/NAME`. Not needed where the weights come with a config.json that names it.",
     )
-    name: str | None = Field(
+    name: ModelName | None = Field(
         default=None,
-        max_length=63,
-        pattern=MODEL_NAME_PATTERN,
         description="The model's name in every URL. Defaults to metadata.name.",
     )
-    version: str = Field(
+    version: VersionLabel = Field(
         default="1",
-        max_length=63,
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
         description="A label for this version of the weights; shown by kubectl, in metrics and in the V2 protocol.",
     )
-    sha256: str | None = Field(
+    sha256: Sha256 | None = Field(
         default=None,
-        max_length=64,
-        pattern=SHA256_PATTERN,
         description="SHA-256 of the weight file in lower-case hexadecimal; checked before the file is parsed.",
     )
     storage_secret: DnsName | None = Field(

@@ -1,8 +1,19 @@
 """`spec.monitoring`: dashboards, alerts and drift checks that come with the model."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from moorage.api.v1alpha1.section import Duration, Section
+from moorage.api.v1alpha1.section import Duration, Section, matching
+
+ReferenceUri = Annotated[
+    str,
+    Field(max_length=2048),
+    matching(
+        r"(pvc|s3|gs|https)://[A-Za-z0-9/][A-Za-z0-9._~:/%+=,-]*",
+        "expected pvc://, s3://, gs:// or https:// and a path, for instance s3://BUCKET/reference.parquet",
+    ),
+]
 
 
 class Alerts(Section):
@@ -19,9 +30,7 @@ class Alerts(Section):
 class Drift(Section):
     """Comparison of what the model sees now with what it was trained on."""
 
-    reference_uri: str = Field(
-        max_length=2048,
-        pattern=r"^(pvc|s3|gs|https)://[A-Za-z0-9._~:/%+=,-]+$",
+    reference_uri: ReferenceUri = Field(
         description="A snapshot of reference data.",
     )
     min_samples: int | None = Field(default=None, ge=1, le=10000000, description="Fewest rows of one comparison.")

@@ -1,11 +1,12 @@
 """`spec.predictor`: how one copy of the model runs."""
 
+import re
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.v1alpha1.section import NOT_YET, DnsName, Duration, Rule, Section
+from moorage.api.v1alpha1.section import NOT_YET, DnsName, Duration, Obeys, Rule, Section, matching
 
 _SUFFIXES = {
     "m": Decimal("0.001"),
@@ -20,10 +21,19 @@ _SUFFIXES = {
     "Ti": Decimal(2**40),
 }
 
-Quantity = (
-    Annotated[str, Field(max_length=20, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-    | Annotated[int, Field(ge=0)]
-)
+_QUANTITY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+
+Quantity = Annotated[
+    Annotated[str, Field(max_length=32)] | int,
+    Obeys(
+        Rule(
+            cel=f"type(self) == int ? self >= 0 : self.matches(r'^({_QUANTITY.pattern})$')",
+            message="expected a quantity such as 500m, 2 or 4Gi",
+            check=lambda value: value >= 0 if isinstance(value, int) else _QUANTITY.fullmatch(value) is not None,
+            of="",
+        )
+    ),
+]
 """A Kubernetes quantity: `500m`, `2`, `4Gi`. In YAML a bare number is fine."""
 
 
@@ -32,6 +42,21 @@ def amount(quantity: str | int) -> Decimal:
     text = str(quantity)
     digits = text.rstrip("mkKMGTi")
     return Decimal(digits) * _SUFFIXES[text[len(digits) :]]
+
+
+Image = Annotated[
+    str,
+    Field(max_length=512),
+    matching(
+        r"[a-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?(@sha256:[0-9a-f]{64})?",
+        "expected an image reference, for instance registry.example.com/team/predictor:1.0",
+    ),
+]
+ExtendedResource = Annotated[
+    str,
+    Field(max_length=63),
+    matching(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", "expected an extended resource, for instance nvidia.com/gpu"),
+]
 
 
 class Requests(Section):
@@ -103,10 +128,8 @@ class Gpu(Section):
     """Accelerators of one pod."""
 
     count: int = Field(ge=1, le=16, description="GPUs of one pod.")
-    resource_name: str | None = Field(
+    resource_name: ExtendedResource | None = Field(
         default=None,
-        max_length=63,
-        pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
         description="The extended resource, for instance nvidia.com/gpu or nvidia.com/mig-1g.10gb.",
     )
 
@@ -144,10 +167,8 @@ class Predictor(Section):
         default="torch",
         description="The server: Moorage's own PyTorch predictor, TorchServe, or a container of your own.",
     )
-    image: str | None = Field(
+    image: Image | None = Field(
         default=None,
-        max_length=512,
-        pattern=r"^[a-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?(@sha256:[0-9a-f]{64})?$",
         description="Predictor image to use instead of the operator's default, for instance one that holds a pkg:// package.",
     )
     image_pull_secrets: list[DnsName] | None = Field(

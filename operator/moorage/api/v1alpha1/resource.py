@@ -122,7 +122,7 @@ class ModelDeployment(Section):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel=f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
-            message=f"metadata.name is longer than {MAX_NAME_LENGTH} characters, which the names and labels of its pods cannot hold: shorten it",
+            message=f"metadata.name is longer than {MAX_NAME_LENGTH} characters, too long for the labels of its pods: shorten it",
             check=lambda d: len(d.metadata.name) <= MAX_NAME_LENGTH,
         ),
         Rule(

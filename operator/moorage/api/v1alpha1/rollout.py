@@ -4,8 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.v1alpha1.model import STORAGE_URI_PATTERN
-from moorage.api.v1alpha1.section import Duration, Rule, Section
+from moorage.api.v1alpha1.model import StorageUri
+from moorage.api.v1alpha1.section import Duration, Rule, Section, VersionLabel, matching
+
+VariantName = Annotated[
+    str,
+    Field(max_length=20),
+    matching(r"[a-z]([-a-z0-9]*[a-z0-9])?", "expected lower-case letters, digits and '-', beginning with a letter"),
+]
 
 
 class Rollout(Section):
@@ -31,20 +37,16 @@ class Rollout(Section):
 class Variant(Section):
     """One arm of an A/B comparison."""
 
-    name: str = Field(max_length=20, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", description="The arm's name.")
+    name: VariantName = Field(description="The arm's name.")
     weight: int = Field(
         ge=0, le=100, description="Percent of the callers that get this arm; all weights add up to 100."
     )
-    storage_uri: str | None = Field(
+    storage_uri: StorageUri | None = Field(
         default=None,
-        max_length=2048,
-        pattern=STORAGE_URI_PATTERN,
         description="The arm's weights; those of spec.model if absent.",
     )
-    version: str | None = Field(
+    version: VersionLabel | None = Field(
         default=None,
-        max_length=63,
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
         description="The arm's version label.",
     )
 

@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moorage.api.v1alpha1.section import DnsName, Duration, Section
+from moorage.api.v1alpha1.section import DnsName, Duration, Section, matching
+
+HttpsUrl = Annotated[
+    str,
+    Field(max_length=512),
+    matching(r"https://[A-Za-z0-9][A-Za-z0-9._~:/%+=,?&-]*", "expected an https:// URL without user or password"),
+]
 
 
 class StartupProbe(Section):
@@ -65,11 +71,9 @@ class ApiKeys(Section):
 class Jwt(Section):
     """Callers with JSON Web Tokens."""
 
-    issuer: str = Field(max_length=512, pattern=r"^https://[^\s@]+$", description="The only accepted `iss`.")
+    issuer: HttpsUrl = Field(description="The only accepted `iss`.")
     audience: str = Field(min_length=1, max_length=253, description="The only accepted `aud`.")
-    jwks_uri: str | None = Field(
-        default=None, max_length=512, pattern=r"^https://[^\s@]+$", description="Where the issuer publishes its keys."
-    )
+    jwks_uri: HttpsUrl | None = Field(default=None, description="Where the issuer publishes its keys.")
     algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]] | None = Field(
         default=None, min_length=1, max_length=8, description="Accepted signature algorithms."
     )
