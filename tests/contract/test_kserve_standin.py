@@ -355,7 +355,7 @@ def test_the_stand_in_writes_nothing_when_nothing_changed(control_plane: Cluster
     audit = control_plane.audit
     eventually(lambda: _is_quiet(audit, ready.namespace), timeout_s=READY_TIMEOUT_S)
     mark = audit.mark()
-    ready.api.patch("Deployment", ready.namespace, "cats-predictor", {"metadata": {"annotations": {"a": "b"}}})
+    ready.api.patch("Service", ready.namespace, "cats-predictor", {"metadata": {"annotations": {"a": "b"}}})
     time.sleep(2)
     assert audit.writes(mark, STANDIN_USER, ready.namespace) == []
 

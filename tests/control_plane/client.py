@@ -165,7 +165,10 @@ def condition(obj: Object | None, type_: str) -> Object:
 
 
 def eventually(check: Callable[[], T], timeout_s: float = 30.0, interval_s: float = 0.1) -> T:
-    """Call `check` until it returns something true without raising; return that, or raise what it said last."""
+    """Call `check` until it returns something true without raising; return that, or raise what it said last.
+
+    An object that is not there yet is None, so indexing it (TypeError) counts as not yet true.
+    """
     deadline = time.perf_counter() + timeout_s
     while True:
         last: object
@@ -173,7 +176,7 @@ def eventually(check: Callable[[], T], timeout_s: float = 30.0, interval_s: floa
             last = check()
             if last:
                 return last
-        except (AssertionError, ApiError, LookupError, urllib3.exceptions.HTTPError) as error:
+        except (AssertionError, ApiError, LookupError, TypeError, urllib3.exceptions.HTTPError) as error:
             last = error
         if time.perf_counter() > deadline:
             cause = last if isinstance(last, BaseException) else None

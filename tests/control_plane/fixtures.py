@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import closing_line
 from tests.control_plane import binaries, kserve_crds
 from tests.control_plane.binaries import REPOSITORY
 from tests.control_plane.client import Api, documents
@@ -62,11 +63,12 @@ def namespace(api: Api, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def kserve(control_plane: Cluster) -> Iterator[str]:
+def kserve(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """KServe's controller: the cluster's own if it has one (`real`), else our stand-in as a process (`stand-in`)."""
     if _has_real_kserve(control_plane.api):
         yield "real"
         return
+    closing_line.note_not_real(request.config, KSERVE_STANDIN)
     api = control_plane.api
     for document in documents(KSERVE_STANDIN_RBAC):
         api.apply(document)
