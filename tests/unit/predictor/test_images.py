@@ -1,0 +1,115 @@
+"""Bytes of one file -> RGB pixels, or a reason why not."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moorage_predictor.errors import ImageInvalid, PayloadTooLarge
+from moorage_predictor.tasks.image_classification import images
+
+
+def decode(data, max_bytes=10 << 20, max_side=4096):
+    images.harden_pillow()
+    return images.decode(data, name="image 0", max_bytes=max_bytes, max_side=max_side)
+
+
+def png_of_size(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_the_five_formats_decode_to_rgb(encode, format):
+    image = decode(encode(Image.new("RGB", (5, 3), (200, 10, 10)), format))
+    assert (image.mode, image.size) == ("RGB", (5, 3))
+
+
+@pytest.mark.parametrize("format", ["GIF", "ICO", "PPM", "TGA"])
+def test_other_formats_are_refused(encode, format):
+    with pytest.raises(ImageInvalid, match="image 0: not an image in one of the formats"):
+        decode(encode(Image.new("RGB", (32, 32)), format))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"],
+)
+def test_what_is_not_an_image_is_refused(data):
+    with pytest.raises(ImageInvalid, match="image 0"):
+        decode(data)
+
+
+@pytest.mark.parametrize("photo", ["chelsea.png", "rocket.jpg"])
+def test_a_truncated_image_is_refused(photos, photo):
+    data = (photos / photo).read_bytes()
+    with pytest.raises(ImageInvalid, match="truncated or corrupt"):
+        decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("size", [(4097, 1), (1, 4097), (9000, 9000), (60_000, 60_000)])
+def test_more_pixels_than_allowed_are_refused_from_the_header(size):
+    with pytest.raises(ImageInvalid, match="expected at most 4096x4096 pixels"):
+        decode(png_of_size(*size))
+
+
+def test_the_largest_allowed_size_passes_the_header_check(encode):
+    assert decode(encode(Image.new("L", (4096, 16)))).size == (4096, 16)
+
+
+def test_more_bytes_than_allowed_are_refused():
+    with pytest.raises(PayloadTooLarge, match="image 0: expected at most 100 bytes, found 101"):
+        decode(b"x" * 101, max_bytes=100)
+
+
+def test_a_single_pixel_is_an_image(encode):
+    assert decode(encode(Image.new("RGB", (1, 1)))).size == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_other_pixel_types_become_rgb_as_pillow_does_it(encode, mode):
+    source = Image.effect_mandelbrot((16, 12), (-2, -1, 1, 1), 50).convert("RGB").convert(mode)
+    format = "TIFF" if mode == "CMYK" else "PNG"
+    data = encode(source, format)
+    assert decode(data).tobytes() == source.convert("RGB").tobytes()
+
+
+def test_sixteen_bit_grey_keeps_its_upper_eight_bits(encode):
+    values = np.array([[0, 255, 256], [1 << 14, 1 << 15, 65535]], dtype=np.uint16)
+    image = decode(encode(Image.fromarray(values)))
+    assert np.asarray(image)[..., 0].tolist() == [[0, 0, 1], [64, 128, 255]]
+
+
+def test_float_pixels_are_refused(encode):
+    with pytest.raises(ImageInvalid, match="32-bit pixels"):
+        decode(encode(Image.new("F", (2, 2)), "TIFF"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_turned_upright(encode, orientation):
+    upright = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert decode(encode(stored, exif=exif)).tobytes() == upright.tobytes()
+
+
+def test_of_several_frames_the_first_is_taken(encode):
+    first, second = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+    for format in ("TIFF", "PNG"):
+        data = encode(first, format, save_all=True, append_images=[second])
+        assert decode(data).getpixel((0, 0)) == (255, 0, 0)
