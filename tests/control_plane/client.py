@@ -29,8 +29,9 @@ REQUEST_TIMEOUT_S = 30.0
 class ApiError(Exception):
     """The API server refused; `status`, `reason` and `message` are those of its Status object."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, body: Any = None) -> None:
         super().__init__(f"{status} {reason}: {message}")
+        self.body = body
         self.status = status
         self.reason = reason
         self.message = message
@@ -69,7 +70,7 @@ class Api:
             parsed = text
         if answer.status >= 400:
             status = parsed if isinstance(parsed, dict) else {}
-            raise ApiError(answer.status, status.get("reason", ""), status.get("message", text))
+            raise ApiError(answer.status, status.get("reason", ""), status.get("message", text), status)
         return parsed
 
     def apply(
@@ -86,6 +87,13 @@ class Api:
             fieldValidation="Strict",
             dryRun="All" if dry_run else None,
         )
+
+    def judge(self, collection: str, obj: Object) -> Any:
+        """What the API server would say to the creation of `obj`: the object with its defaults, or a Status."""
+        try:
+            return self.request("POST", collection, obj, dryRun="All", fieldValidation="Strict")
+        except ApiError as error:
+            return error.body
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Any:
         path = self._path_of(obj)

@@ -24,7 +24,7 @@ _SUFFIXES = {
 _QUANTITY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 
 Quantity = Annotated[
-    Annotated[str, Field(max_length=32)] | int,
+    Annotated[str, Field(max_length=27)] | int,
     Obeys(
         Rule(
             cel=f"type(self) == int ? self >= 0 : self.matches(r'^({_QUANTITY.pattern})$')",

@@ -129,7 +129,7 @@ def seconds(duration: str) -> float:
 
 Duration = Annotated[
     str,
-    Field(max_length=10),
+    Field(max_length=8),
     matching(r"[1-9][0-9]{0,5}(ms|s|m|h)", "expected one number with ms, s, m or h, for instance 300ms or 5m"),
 ]
 """One number with one unit."""

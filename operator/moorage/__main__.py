@@ -1,0 +1,5 @@
+"""`python -m moorage` is `moor`."""
+
+from moorage.cli.app import main
+
+main()

@@ -1,0 +1,453 @@
+"""One table of good and bad specs: for each rule, bound and enum of the CRD, one spec just inside and one just outside.
+
+The constraints are read from the CRD, so that a new one without a pair fails `test_specs.py`. Bounds and enums make their
+own pair from their value; what has words (a rule) needs a pair written down here.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from moorage.api.crd import custom_resource_definition
+
+Document = dict[str, Any]
+MODEL = {"task": "image-classification", "architecture": "timm/resnet18", "storageUri": "s3://bucket/cats/"}
+
+
+def document(name: str = "cats", **spec: Any) -> Document:
+    return {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name},
+        "spec": {"model": dict(MODEL), **spec},
+    }
+
+
+def full() -> Document:
+    """Every field of the spec that can stand beside the others."""
+    probe = {"periodSeconds": 3, "timeoutSeconds": 3, "failureThreshold": 3}
+    quantities = {"cpu": 1, "memory": "1Gi", "ephemeral-storage": "1Gi"}
+    return document(
+        model={
+            **MODEL,
+            "name": "cats",
+            "version": "1.2",
+            "sha256": "0" * 64,
+            "storageSecret": "store",
+            "allowUnsafeFormats": False,
+        },
+        predictor={
+            "runtime": "torch",
+            "image": "example.com/predictor:1",
+            "imagePullSecrets": ["pull"],
+            "resources": {"requests": quantities, "limits": quantities},
+            "batching": {"maxBatchSize": 8, "maxQueueDelay": "5ms", "maxQueueSize": 100},
+            "precision": "fp32",
+            "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"},
+            "placement": {
+                "nodeSelector": {"pool": "gpu"},
+                "tolerations": [
+                    {"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 1}
+                ],
+                "priorityClassName": "high",
+            },
+        },
+        scaling={
+            "minReplicas": 0,
+            "maxReplicas": 1000,
+            "scaleMetric": "rps",
+            "scaleTarget": 10,
+            "scaleToZeroAfter": "5m",
+        },
+        health={"startup": probe, "readiness": probe, "liveness": probe},
+        rateLimits=[{"requests": 100, "per": "minute", "by": "key", "operation": "predict"}],
+        access={
+            "apiKeys": {"secret": "keys"},
+            "jwt": {"issuer": "https://a", "audience": "b", "jwksUri": "https://a/k", "algorithms": ["RS256"]},
+        },
+        rollout={"strategy": "canary", "canaryTrafficPercent": 10, "analysisAfter": "5m"},
+        variants=[
+            {"name": "a", "weight": 50, "storageUri": "s3://bucket/a", "version": "1"},
+            {"name": "b", "weight": 50},
+        ],
+        cache={"ttl": "5m", "maxEntries": 10},
+        monitoring={
+            "dashboard": True,
+            "alerts": {"errorRatePercent": 5, "latencyP95": "300ms"},
+            "drift": {"referenceUri": "s3://bucket/r", "minSamples": 10},
+        },
+    )
+
+
+def fixed() -> Document:
+    return document(scaling={"replicas": 2})
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One sentence of the schema: at `path` (list items as `[]`), `keyword` with its value."""
+
+    path: str
+    keyword: str
+    value: Any
+    schema: Any
+
+    def __str__(self) -> str:
+        words = self.value["message"][:60] if self.keyword == "rule" else self.value
+        return f"{self.path or 'root'}: {self.keyword} {words}"
+
+
+def constraints() -> list[Constraint]:
+    """Every constraint on `metadata` and `spec`; the status is written by the controller alone."""
+    root = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    rules = [Constraint("", "rule", rule, root) for rule in root["x-kubernetes-validations"]]
+    return rules + list(_walk(root["properties"]["spec"], "spec"))
+
+
+_BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties", "enum", "required")
+
+
+def _walk(schema: Any, path: str) -> Iterator[Constraint]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield Constraint(path, "rule", rule, schema)
+    for keyword in (*_BOUNDS, "pattern"):
+        if keyword in schema:
+            yield Constraint(path, keyword, schema[keyword], schema)
+    for name, child in schema.get("properties", {}).items():
+        yield from _walk(child, f"{path}.{name}")
+    if "items" in schema:
+        yield from _walk(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from _walk(schema["additionalProperties"], f"{path}.*")
+
+
+Pair = tuple[list[Document], list[Document]]
+"""Specs just inside, and specs just outside."""
+
+
+def pair(constraint: Constraint) -> Pair:
+    """The pair of one constraint. Raises LookupError if nobody has written one."""
+    if constraint.keyword == "rule":
+        return _rule_pair(constraint)
+    return _BOUND_PAIRS[constraint.keyword](constraint)
+
+
+def _with(path: str, value: Any, base: Callable[[], Document] | None = None) -> Document:
+    """A copy of the first base that has the path, with the value there."""
+    for make in (base,) if base else (full, fixed):
+        changed = make()
+        try:
+            parent, last = _reach(changed, path)
+        except LookupError:
+            continue
+        parent[last] = copy.deepcopy(value)
+        return changed
+    raise LookupError(f"no base spec has {path}")
+
+
+def _without(path: str) -> Document:
+    changed = full()
+    parent, last = _reach(changed, path)
+    del parent[last]
+    return changed
+
+
+def _reach(node: Any, path: str) -> tuple[Any, Any]:
+    words = path.replace("[]", ".[]").split(".")
+    for index, word in enumerate(words):
+        key: Any = 0 if word == "[]" else next(iter(node)) if word == "*" else word
+        if index == len(words) - 1:
+            if isinstance(node, dict) and key not in node:
+                raise LookupError(path)
+            return node, key
+        node = node[key]
+    raise LookupError(path)
+
+
+def _number(constraint: Constraint, outside: int) -> Pair:
+    return [_number_at(constraint.path, constraint.value)], [_number_at(constraint.path, outside)]
+
+
+def _number_at(path: str, value: int) -> Document:
+    """The number alone must decide, so its neighbours are set such that no rule speaks."""
+    if path == "spec.scaling.minReplicas":
+        return document(scaling={"minReplicas": value})
+    if path == "spec.scaling.maxReplicas":
+        return document(scaling={"maxReplicas": value})
+    if path == "spec.variants[].weight":
+        return document(variants=[{"name": "a", "weight": value}, {"name": "b", "weight": 100 - value}])
+    return _with(path, value)
+
+
+def _text(path: str, length: int) -> str:
+    """A well-formed text of exactly that many characters."""
+    prefixes = {
+        "spec.model.storageUri": "s3://",
+        "spec.variants[].storageUri": "s3://",
+        "spec.monitoring.drift.referenceUri": "s3://",
+        "spec.model.architecture": "timm/",
+        "spec.access.jwt.issuer": "https://",
+        "spec.access.jwt.jwksUri": "https://",
+        "spec.predictor.gpu.resourceName": "a.b/",
+    }
+    if path.endswith(("Delay", "After", "ttl", "latencyP95")):
+        return "9" * (length - 2) + "ms"
+    if path.startswith("spec.predictor.resources"):
+        return "0" * 15 + "." + "0" * (length - 18) + "Mi"
+    prefix = prefixes.get(path, "")
+    return prefix + "a" * (length - len(prefix))
+
+
+def _length(constraint: Constraint, outside: int) -> Pair:
+    path = constraint.path
+    return [_with(path, _text(path, constraint.value))], [_with(path, _text(path, outside))]
+
+
+def _items(constraint: Constraint, outside: int) -> Pair:
+    return [_with(constraint.path, _some(constraint, constraint.value))], [
+        _with(constraint.path, _some(constraint, outside))
+    ]
+
+
+def _some(constraint: Constraint, count: int) -> list[Any]:
+    if constraint.path == "spec.variants":
+        return [{"name": f"v{i}", "weight": 100 // count + (i < 100 % count)} for i in range(count)]
+    parent, last = _reach(full(), constraint.path)
+    return [copy.deepcopy(parent[last][0]) for _ in range(count)]
+
+
+def _properties(constraint: Constraint) -> Pair:
+    def many(count: int) -> dict[str, str]:
+        return {f"label{i}": "x" for i in range(count)}
+
+    return [_with(constraint.path, many(constraint.value))], [_with(constraint.path, many(constraint.value + 1))]
+
+
+def _enum(constraint: Constraint) -> Pair:
+    base = {
+        "spec.model.task": lambda: document(model={"task": "x", "storageUri": "s3://bucket/cats/"}),
+        "spec.rollout.strategy": lambda: document(rollout={"strategy": "x"}),
+        "spec.scaling.scaleMetric": lambda: document(scaling={"scaleMetric": "x"}),
+    }.get(constraint.path)
+    return [_with(constraint.path, value, base) for value in constraint.value], [
+        _with(constraint.path, "something-else", base)
+    ]
+
+
+def _required(constraint: Constraint) -> Pair:
+    return [full()], [_without(f"{constraint.path}.{name}") for name in constraint.value]
+
+
+_BOUND_PAIRS: dict[str, Callable[[Constraint], Pair]] = {
+    "minimum": lambda c: _number(c, c.value - 1),
+    "maximum": lambda c: _number(c, c.value + 1),
+    "minLength": lambda c: _length(c, c.value - 1),
+    "maxLength": lambda c: _length(c, c.value + 1),
+    "minItems": lambda c: _items(c, c.value - 1),
+    "maxItems": lambda c: _items(c, c.value + 1),
+    "maxProperties": _properties,
+    "enum": _enum,
+    "required": _required,
+}
+
+# Rules on one text or number: words of the message -> the values just inside, the values just outside.
+_VALUES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
+    "expected one number with ms, s, m or h": (
+        ("1ms", "999999s", "5m", "2h"),
+        ("0s", "5", "5d", "-5s", "1000000s", "5m3", "1.5s", "5m\n"),
+    ),
+    "expected s3://, gs://, pvc://": (
+        tuple(f"{s}://bucket/a-b_c.d~e/:@%2F+=,?&f" for s in ("s3", "gs", "pvc", "https", "hf", "oci", "pkg", "file"))
+        + ("file:///a",),
+        (
+            "http://host/a",
+            "S3://bucket/a",
+            "s3:/bucket",
+            "s3://",
+            "s3://.a",
+            "s3://a b",
+            "s3://a$(id)",
+            "s3://a`id`",
+            "s3://a;b",
+            "s3://a'b",
+            's3://a"b',
+            "s3://a\nb",
+            "s3://{{7*7}}",
+            "s3://a\\b",
+            "https://h\r\nX: y",
+        ),
+    ),
+    "expected at most 63 letters, digits": (
+        ("A", "0a", "a.b_c-D", "a" * 63),
+        ("-a", ".a", "a/b", "a b", "", "é", "{{a}}"),
+    ),
+    "expected timm/NAME": (
+        ("timm/a", "timm/vit_small_patch16_dinov3.lvd1689m"),
+        ("resnet18", "timm/", "timm/_a", "timm/A", "timm/a-b", "timm/../a"),
+    ),
+    "expected 64 lower-case hexadecimal digits": (
+        ("0123456789abcdef" * 4,),
+        ("0" * 63, "A" * 64, "g" * 64),
+    ),
+    "expected letters, digits, '.', '_' and '-'": (
+        ("1", "1.2.0", "a_b-C.9"),
+        ("", "-1", "1-", "1.", "a b", "a+b"),
+    ),
+    "expected the name of an object of this namespace": (
+        ("a", "a.b-c", "0"),
+        ("A", "-a", "a-", "a/b", "a_b", "other/ns"),
+    ),
+    "expected an image reference": (
+        ("a", "example.com:5000/a/b_c:1.0", "a@sha256:" + "0" * 64),
+        ("A", "a:", "a@sha256:0", "a b", "-a", "a@md5:" + "0" * 32),
+    ),
+    "expected an extended resource": (
+        ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb"),
+        ("gpu", "/gpu", "nvidia.com/", "A/b"),
+    ),
+    "expected a quantity": (
+        (0, 1, "500m", "2", "1.5", "4Gi", "0.5Ti", "10k"),
+        (-1, "x", "1 Gi", "4gb", "-1", "1e3", ".5", "1.", ""),
+    ),
+    "expected an https:// URL": (
+        ("https://a", "https://a.b:443/c?d=e"),
+        ("http://a", "https://", "https://a@b", "https://a b", "https://{{a}}"),
+    ),
+    "expected lower-case letters, digits and '-'": (
+        ("a", "a-1"),
+        ("A", "1a", "-a", "a-", "a_b", ""),
+    ),
+    "expected pvc://, s3://, gs:// or https:// and a path": (
+        ("pvc://a/b", "s3://a", "gs://a", "https://a/b.parquet"),
+        ("file:///a", "s3://", "s3://a b", "s3://a@b"),
+    ),
+}
+
+_S3 = "s3://bucket/cats/"
+
+
+def _model(**fields: Any) -> Document:
+    return document(model={"task": "image-classification", "storageUri": _S3, **fields})
+
+
+def _resources(field: str, request: Any, limit: Any) -> Document:
+    return document(predictor={"resources": {"requests": {field: request}, "limits": {field: limit}}})
+
+
+def _weights(*weights: int) -> Document:
+    return document(variants=[{"name": f"v{i}", "weight": weight} for i, weight in enumerate(weights)])
+
+
+# Rules on several fields: words of the message -> documents just inside, documents just outside.
+_DOCUMENTS: dict[str, Pair] = {
+    "metadata.name is longer than 48": ([document("a" * 48)], [document("a" * 49), document("a" * 63)]),
+    "metadata.name must start with a letter": (
+        [document("a"), document("a-1"), document("z9")],
+        [document("1a"), document("a.b")],
+    ),
+    "metadata.name is async or batch": (
+        [document("asynchronous"), {**_model(name="cats"), "metadata": {"name": "batch"}}],
+        [document("async"), document("batch")],
+    ),
+    "storageUri is missing": (
+        [document(model={"task": "custom"}), document(model={"task": "tabular", "storageUri": _S3})],
+        [document(model={"task": task}) for task in ("image-classification", "object-detection", "tabular")],
+    ),
+    "architecture is only known for": (
+        [_model(architecture="timm/a")],
+        [_model(task=task, architecture="timm/a") for task in ("object-detection", "tabular", "custom")],
+    ),
+    "storageUri must not contain '..'": (
+        [_model(storageUri="s3://a/.b/c.d")],
+        [_model(storageUri="s3://a/../b"), _model(storageUri="pkg://a/..")],
+    ),
+    "storageUri must not carry a user": (
+        [_model(storageUri="https://host/a@b"), _model(storageUri="oci://host/a@sha256:0")],
+        [_model(storageUri="https://user@host/a"), _model(storageUri="s3://user:secret@bucket")],
+    ),
+    "name must not be async or batch": (
+        [_model(name="Async"), _model(name="batches")],
+        [_model(name="async"), _model(name="batch")],
+    ),
+    "requests.cpu is larger": (
+        [_resources("cpu", "1000m", 1), _resources("cpu", 1, "1")],
+        [_resources("cpu", "1001m", 1), _resources("cpu", 2, "1.9")],
+    ),
+    "requests.memory is larger": (
+        [_resources("memory", "1024Mi", "1Gi"), document(predictor={"resources": {"requests": {"memory": "4Gi"}}})],
+        [_resources("memory", "1025Mi", "1Gi"), document(predictor={"resources": {"requests": {"memory": "5Gi"}}})],
+    ),
+    "requests.ephemeral-storage is larger": (
+        [_resources("ephemeral-storage", "1G", "1G"), _resources("ephemeral-storage", "1Gi", None)],
+        [_resources("ephemeral-storage", "1Gi", "1G")],
+    ),
+    "replicas fixes the number of copies: remove minReplicas and": (
+        [document(scaling={"replicas": 2}), document(scaling={"minReplicas": 1, "maxReplicas": 2})],
+        [document(scaling={"replicas": 2, "minReplicas": 2}), document(scaling={"replicas": 2, "maxReplicas": 2})],
+    ),
+    "replicas fixes the number of copies: remove scaleMetric and": (
+        [document(scaling={"scaleMetric": "cpu", "scaleTarget": 50})],
+        [document(scaling={"replicas": 2, "scaleMetric": "cpu"}), document(scaling={"replicas": 2, "scaleTarget": 5})],
+    ),
+    "minReplicas is larger than maxReplicas": (
+        [document(scaling={"minReplicas": 3, "maxReplicas": 3}), document(scaling={"minReplicas": 9})],
+        [document(scaling={"minReplicas": 4, "maxReplicas": 3})],
+    ),
+    "scaleTarget is a percentage": (
+        [document(scaling={"scaleTarget": 100}), document(scaling={"scaleMetric": "rps", "scaleTarget": 101})],
+        [document(scaling={"scaleTarget": 101}), document(scaling={"scaleMetric": "memory", "scaleTarget": 101})],
+    ),
+    "scaleToZeroAfter needs minReplicas: 0": (
+        [document(scaling={"scaleToZeroAfter": "5m", "minReplicas": 0})],
+        [
+            document(scaling={"scaleToZeroAfter": "5m", "minReplicas": 1}),
+            document(scaling={"scaleToZeroAfter": "5m"}),
+        ],
+    ),
+    "canaryTrafficPercent needs": (
+        [
+            document(rollout={"strategy": "canary", "canaryTrafficPercent": 5}),
+            document(rollout={"strategy": "rolling"}),
+        ],
+        [document(rollout={"strategy": "blueGreen", "canaryTrafficPercent": 5})],
+    ),
+    "weights of variants must add up to 100": (
+        [_weights(0, 100), _weights(33, 33, 34)],
+        [_weights(50, 49), _weights(50, 51)],
+    ),
+    "two variants have the same name": (
+        [_weights(50, 50)],
+        [document(variants=[{"name": "a", "weight": 50}, {"name": "a", "weight": 50}])],
+    ),
+}
+
+# Transition rules: words of the message -> (before, allowed after, refused after).
+TRANSITIONS: dict[str, tuple[Document, Document, Document]] = {
+    "task cannot be changed": (_model(), _model(storageUri="s3://bucket/dogs/"), _model(task="tabular")),
+}
+
+
+def _rule_pair(constraint: Constraint) -> Pair:
+    message = constraint.value["message"]
+    for words, documents in _DOCUMENTS.items():
+        if message.startswith(words) or words in message:
+            return documents
+    for words, (inside, outside) in _VALUES.items():
+        if message.startswith(words):
+            path = constraint.path
+            return [_value_at(path, v) for v in inside if _fits(path, v)], [_value_at(path, v) for v in outside]
+    raise LookupError(f"no pair of specs for the rule {message!r} at {constraint.path}: add one to spec_table.py")
+
+
+def _fits(path: str, value: Any) -> bool:
+    """A limit that is smaller than its request would break another rule."""
+    return not (path == "spec.predictor.resources.limits.memory" and value in (0, 1, "500m", "2", "1.5", "10k"))
+
+
+def _value_at(path: str, value: Any) -> Document:
+    if path.startswith("spec.predictor.resources."):
+        *_, side, field = path.split(".")
+        other = {"requests": ("limits", "9Ti"), "limits": ("requests", 0)}[side]
+        return document(predictor={"resources": {side: {field: value}, other[0]: {field: other[1]}}})
+    return _with(path, value)
