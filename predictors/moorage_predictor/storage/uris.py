@@ -92,7 +92,7 @@ def _endpoint(scheme: str, uri: str, env: Mapping[str, str]) -> tuple[str, int] 
         raise LoadFailed(uri, "expected a port from 1 to 65535") from error
     if not parts.hostname:
         raise LoadFailed(uri, "expected a host name")
-    return parts.hostname, port
+    return parts.hostname.rstrip("."), port  # a trailing dot is the same host
 
 
 def check_host(uri: str, host: str, port: int, allow_hosts: Iterable[str]) -> None:

@@ -53,7 +53,8 @@ def response(request: InferRequest, requested: list[RequestedOutput], result: Cl
         model_version=VERSION,
         infer_outputs=[_output(output.name, getattr(result, output.name)) for output in requested],
         from_grpc=request.from_grpc,
-        use_binary_outputs=request.use_binary_outputs,
+        # Over gRPC arrays are sent raw anyway, and with True the SDK asks an array for its truth value.
+        use_binary_outputs=False if request.from_grpc else request.use_binary_outputs,
         requested_outputs=None if request.from_grpc else requested,
     )
 

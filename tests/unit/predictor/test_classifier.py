@@ -77,5 +77,5 @@ def test_pixels_beyond_the_side_limit_are_refused():
 
 def test_the_message_says_which_image_of_the_request_is_bad(encode):
     good = encode(Image.new("RGB", (4, 4)))
-    with pytest.raises(InvalidInput, match="^image 1: "):
+    with pytest.raises(InvalidInput, match=r"^image 1: "):
         classifier(FixedNetwork())(EncodedImages((good, b"no")))

@@ -1,0 +1,159 @@
+"""Starting, failing, stopping: exit codes, the one line on stderr, and what clients see meanwhile."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from moorage.api.exit_codes import ExitCode
+
+READY = "/v2/models/cats/ready"
+
+
+def one_line(predictor):
+    """The line of the failure; nothing like a traceback stands beside it."""
+    assert "Traceback" not in predictor.stderr()
+    (line,) = [line for line in predictor.lines if line.startswith("moorage-predictor: error: ")]
+    return line.strip()
+
+
+def slow_body():
+    """Seconds of work in one request."""
+    return {
+        "inputs": [
+            {
+                "name": "image",
+                "shape": [64, 3, 160, 160],
+                "datatype": "FP32",
+                "parameters": {"binary_data_size": 64 * 3 * 160 * 160 * 4},
+            }
+        ]
+    }
+
+
+def test_it_lives_before_it_is_ready(start, tiny_model):
+    predictor = start(model_dir=str(tiny_model))
+    assert predictor.until("/v2/health/live").json() == {"live": True}
+    answer = predictor.get(READY)
+    if answer.status_code != 200:  # it may already be ready on a fast machine
+        assert answer.status_code == 503
+        assert list(answer.json()) == ["error"]
+        answer = predictor.post("/v1/models/cats:predict", json={"instances": [{"b64": "aGk="}]})
+        assert answer.status_code in (400, 503)
+    predictor.until_ready()
+    assert predictor.get("/v2/health/ready").status_code == 200
+    predictor.process.send_signal(signal.SIGTERM)
+    assert predictor.exit_code() == ExitCode.OK
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "truncated", "pickle", "wrong digest"])
+def test_a_bad_weight_file_is_one_line_and_exit_code_2(start, tmp_path, how):
+    file = tmp_path / "model.pth"
+    torch.save({"weight": torch.zeros(1000)}, file)
+    changes = {"model_dir": str(file), "architecture": "timm/test_vit", "termination_log": str(tmp_path / "reason")}
+    if how == "missing":
+        file.unlink()
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "truncated":
+        file.write_bytes(file.read_bytes()[:1000])
+    elif how == "pickle":
+        torch.save({"weight": subprocess.Popen}, file)
+    else:
+        changes["sha256"] = "0" * 64
+    predictor = start(**changes)
+    assert predictor.exit_code() == ExitCode.INVALID_INPUT
+    line = one_line(predictor)
+    assert line.startswith(f"moorage-predictor: error: {file}: ")
+    assert (tmp_path / "reason").read_text().strip() == line.removeprefix("moorage-predictor: error: ")
+
+
+@pytest.mark.parametrize("name", ["http_port", "grpc_port"])
+def test_a_taken_port_is_one_line_that_names_it_and_the_option(start, tiny_model, name):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        predictor = start(model_dir=str(tiny_model), **{name: port})
+        assert predictor.exit_code() == ExitCode.UNAVAILABLE
+    line = one_line(predictor)
+    assert f"127.0.0.1:{port}" in line
+    assert f"--{name.replace('_', '-')}" in line
+
+
+def test_bad_options_are_told_one_by_one_and_exit_code_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "moorage_predictor", "--model-name=a b", "--task=none", "--http-port=99999"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == ExitCode.INVALID_INPUT
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    for line, option in zip(lines, ("--model-name", "--task", "--http-port"), strict=True):
+        assert line.startswith(f"moorage-predictor: error: {option}: ")
+
+
+def test_sigterm_lets_requests_finish_while_ready_answers_503(start, tiny_model):
+    predictor = start(model_dir=str(tiny_model)).until_ready()
+    import json
+
+    head = json.dumps(slow_body()).encode()
+    body = head + np.zeros((64, 3, 160, 160), "<f4").tobytes()
+    answers = []
+
+    def ask():
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        answers.append(predictor.post("/v2/models/cats/infer", content=body, headers=headers).status_code)
+
+    clients = [threading.Thread(target=ask) for _ in range(6)]
+    for client in clients:
+        client.start()
+    while "moorage_requests_total{" not in predictor.get("/metrics").text and not answers:
+        pass  # the first is answered, the others are in work
+    predictor.process.send_signal(signal.SIGTERM)
+    seen = set()
+    while any(client.is_alive() for client in clients):
+        try:
+            seen.add(predictor.get(READY).status_code)
+        except httpx.TransportError:
+            break
+    predictor.process.send_signal(signal.SIGTERM)
+    predictor.process.send_signal(signal.SIGINT)
+    for client in clients:
+        client.join()
+    assert predictor.exit_code() == ExitCode.OK
+    assert answers == [200] * 6
+    assert 503 in seen
+    assert "Traceback" not in predictor.stderr()
+
+
+def test_sigint_stops_it_also_where_it_arrived_ignored(tiny_model, start):
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        predictor = start(model_dir=str(tiny_model))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    predictor.until("/v2/health/live")
+    predictor.process.send_signal(signal.SIGINT)
+    assert predictor.exit_code() == ExitCode.OK
+    assert "Traceback" not in predictor.stderr()
+
+
+def test_it_ends_with_its_parent_when_told_to(tiny_model, start):
+    predictor = start(model_dir=str(tiny_model), exit_with_parent=True)
+    predictor.until("/v2/health/live")
+    predictor.process.stdin.close()
+    assert predictor.exit_code() == ExitCode.OK
+
+
+def test_it_outlives_standard_input_otherwise(tiny_model, start):
+    predictor = start(model_dir=str(tiny_model))
+    predictor.process.stdin.close()
+    predictor.until_ready()
