@@ -51,7 +51,6 @@ import asyncio
 import base64
 import copy
 import datetime
-import hashlib
 import json
 import logging
 import re
@@ -679,9 +678,7 @@ def pod_status(pod: Object, is_held: bool) -> Object:
                 "state": state,
             }
         )
-    digest = hashlib.sha256(pod["metadata"]["uid"].encode()).digest()
-    address = f"10.244.{digest[0]}.{digest[1] % 254 + 1}"
-    status: Object = {
+    return {
         "phase": "Running" if is_running else "Pending",
         "startTime": started,
         "conditions": [
@@ -689,11 +686,8 @@ def pod_status(pod: Object, is_held: bool) -> Object:
             {"type": "Ready", **ready},
             {"type": "ContainersReady", **ready},
         ],
-        "containerStatuses": statuses,
+        "containerStatuses": statuses,  # and no podIP: the endpoint controller then asks for the pod's node, for ever
     }
-    if is_running:
-        status |= {"podIP": address, "podIPs": [{"ip": address}]}
-    return status
 
 
 def is_ready(pod: Object) -> bool:
@@ -773,6 +767,8 @@ class Controller:
             try:
                 await self._reconcile(key)
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                if "being terminated" in str(error):  # the namespace goes, and everything of ours with it
+                    continue
                 if not (isinstance(error, ApiError) and error.status in (404, 409)):
                     log.warning("%s/%s: %s; will retry", *key, error)
                 asyncio.get_running_loop().call_later(RETRY_S, self._mark, key)

@@ -258,8 +258,10 @@ _VALUES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ("0s", "5", "5d", "-5s", "1000000s", "5m3", "1.5s", "5m\n"),
     ),
     "expected s3://, gs://, pvc://": (
-        tuple(f"{s}://bucket/a-b_c.d~e/:@%2F+=,?&f" for s in ("s3", "gs", "pvc", "https", "hf", "oci", "pkg", "file"))
-        + ("file:///a",),
+        (
+            *(f"{s}://bucket/a-b_c.d~e/:@%2F+=,?&f" for s in ("s3", "gs", "pvc", "https", "hf", "oci", "pkg", "file")),
+            "file:///a",
+        ),
         (
             "http://host/a",
             "S3://bucket/a",

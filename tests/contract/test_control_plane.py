@@ -193,14 +193,16 @@ def test_kserves_crd_refuses_a_misspelt_field(api: Api, namespace: str) -> None:
 
 
 def test_generated_kserve_crds_are_served_and_check_names_and_types(api: Api, namespace: str, tmp_path: Path) -> None:
-    """Under another group, so that they stand beside the real ones, which stay untouched."""
+    """Under another group and other kinds, so that they stand beside the real ones, which stay untouched."""
     folder = kserve_crds.generate(tmp_path / "crds")
     group = "generated.tests.moorage.dev"
     names = []
     for definition in documents(folder):
         definition["metadata"]["name"] = f"{definition['spec']['names']['plural']}.{group}"
         definition["spec"]["group"] = group
-        definition["spec"]["names"].pop("shortNames", None)
+        names_of = definition["spec"]["names"]
+        names_of |= {"kind": f"Generated{names_of['kind']}", "listKind": f"Generated{names_of['listKind']}"}
+        names_of.pop("shortNames", None)
         api.apply(definition)
         names.append(definition["metadata"]["name"])
     try:
@@ -209,8 +211,9 @@ def test_generated_kserve_crds_are_served_and_check_names_and_types(api: Api, na
             "inferenceservices",
             "servingruntimes",
         ]
+        identity = {"apiVersion": f"{group}/v1beta1", "kind": "GeneratedInferenceService"}
         good = inference_service(namespace, "good", minReplicas=1, labels={"team": "sea"}, nodeSelector={"a": "b"})
-        good["apiVersion"] = f"{group}/v1beta1"
+        good |= identity
         good["spec"]["predictor"]["model"] |= {
             "runtime": "moorage",
             "storageUri": "s3://bucket/cats",
@@ -218,11 +221,11 @@ def test_generated_kserve_crds_are_served_and_check_names_and_types(api: Api, na
             "env": [{"name": "A", "value": "b"}],
         }
         eventually(lambda: api.apply(good))
-        api.patch_status(f"{group}/v1beta1/InferenceService", namespace, "good", {"url": "http://good"})
-        misspelt = inference_service(namespace, "bad", minReplica=1) | {"apiVersion": f"{group}/v1beta1"}
+        api.patch_status(f"{group}/v1beta1/GeneratedInferenceService", namespace, "good", {"url": "http://good"})
+        misspelt = inference_service(namespace, "bad", minReplica=1) | identity
         with pytest.raises(ApiError, match="minReplica"):
             api.apply(misspelt)
-        mistyped = inference_service(namespace, "bad", minReplicas="one") | {"apiVersion": f"{group}/v1beta1"}
+        mistyped = inference_service(namespace, "bad", minReplicas="one") | identity
         with pytest.raises(ApiError, match="minReplicas"):
             api.apply(mistyped)
     finally:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from moorage.api import InvalidDeploymentError, ModelDeployment, check
 from tests.contract.spec_table import TRANSITIONS, Constraint, constraints, document, full, pair
 from tests.control_plane.client import Api, ApiError
+
+from moorage.api import InvalidDeploymentError, ModelDeployment, check
 
 pytestmark = pytest.mark.cluster
 

@@ -12,11 +12,14 @@ comes after it leaves orphans for that long.
 import json
 import shutil
 import ssl
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.control_plane import audit as audit_log
 from tests.control_plane import pki
@@ -61,6 +64,16 @@ class Cluster:
                     names.append(document["metadata"]["name"])
         for name in names:
             eventually(lambda name=name: self._is_established(name), timeout_s=READY_TIMEOUT_S)
+
+    def kubectl_run(self, *words: str, check: bool = True, timeout_s: float = 60.0) -> str:
+        """What kubectl prints on stdout, run as the admin; its words on stderr are in the error if it fails."""
+        if self.kubectl is None:
+            pytest.skip("no kubectl on this machine")
+        command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(words)}: status {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a fresh token of an existing ServiceAccount, good for a day."""
