@@ -86,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
     except MoorageError as error:
         return _fail(str(error), unavailable=error.retryable)
     except Exception as error:  # noqa: BLE001 - kserve-storage and five client libraries raise anything
-        if watch and watch.refused:
+        # Not every refusal is the cause: S3's client also asks, in vain, a metadata address for credentials.
+        if watch and watch.refused and (_is_unavailable(error) or isinstance(error, PermissionError)):
             return _fail(watch.refused, unavailable=False)
         reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         return _fail(reason, unavailable=_is_unavailable(error))

@@ -1,5 +1,6 @@
 """Starting, failing, stopping: exit codes, the one line on stderr, and what clients see meanwhile."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -102,8 +103,6 @@ def test_bad_options_are_told_one_by_one_and_exit_code_2():
 
 def test_sigterm_lets_requests_finish_while_ready_answers_503(start, tiny_model):
     predictor = start(model_dir=str(tiny_model)).until_ready()
-    import json
-
     head = json.dumps(slow_body()).encode()
     body = head + np.zeros((64, 3, 160, 160), "<f4").tobytes()
     answers = []

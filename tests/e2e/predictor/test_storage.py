@@ -1,23 +1,26 @@
-"""Downloads through kserve-storage from real servers on loopback, which an explicit allow-list opens.
+"""Downloads through kserve-storage from servers on loopback, which an explicit allow-list opens.
 
-S3 is moto's server, https a TLS server with a CA of its own, hf a hub-shaped stand-in.
+S3 is moto's server, https a TLS server with a CA of its own; gs, hf and oci are small stand-ins.
 """
 
 import datetime
 import http.server
 import ipaddress
-import os
+import socket
 import ssl
 import threading
 
 import boto3
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
+from tests.e2e.predictor.gcs_standin import serve_bucket
 from tests.e2e.predictor.hub_standin import serve_hub
+from tests.e2e.predictor.registry_standin import serve_image
 
 from moorage_predictor import storage
 from moorage_predictor.errors import LoadFailed, StoreUnavailable
@@ -48,6 +51,7 @@ def s3(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    httpx.post(f"http://{host}:{port}/moto-api/reset")  # its state is the process's
     client = boto3.client("s3")
     client.create_bucket(Bucket="models")
     yield client, f"{host}:{port}"
@@ -86,7 +90,7 @@ def test_what_s3_does_not_have_is_a_failed_load(s3, tmp_path):
 def test_a_key_with_two_dots_is_not_written_outside(s3, tmp_path):
     client, allowed = s3
     client.put_object(Bucket="models", Key="cats/../../outside.json", Body=b"{}")
-    with pytest.raises(LoadFailed):
+    with pytest.raises(LoadFailed, match=r"holds '\.\.'"):
         fetch("s3://models/cats/", tmp_path / "into", allowed)
     assert names(tmp_path) == []
 
@@ -210,7 +214,7 @@ def test_a_repository_comes_from_a_hub(tmp_path, monkeypatch):
         allowed = f"127.0.0.1:{server.server_port}"
         folder = fetch("hf://owner/cats", tmp_path / "into", allowed)
         assert [name for name in names(folder) if not name.startswith(".cache")] == ["config.json", "model.safetensors"]
-        with pytest.raises(LoadFailed, match="not found"):
+        with pytest.raises(LoadFailed, match="hf://owner/absent"):
             fetch("hf://owner/absent", tmp_path / "other", allowed)
     finally:
         server.shutdown()
@@ -219,8 +223,6 @@ def test_a_repository_comes_from_a_hub(tmp_path, monkeypatch):
 
 def test_a_download_that_is_no_longer_wanted_is_ended(tmp_path):
     """The listener accepts and never answers."""
-    import socket
-
     silent = socket.create_server(("127.0.0.1", 0))
     port = silent.getsockname()[1]
     cancelled = threading.Event()
@@ -239,7 +241,44 @@ def test_a_download_that_is_no_longer_wanted_is_ended(tmp_path):
     silent.close()
 
 
-def test_only_the_uri_decides_what_the_environment_may_add(tmp_path):
-    """gs:// and oci:// have unit tests of their checks alone: no server for them is run here."""
-    assert "STORAGE_EMULATOR_HOST" not in os.environ
-    pytest.skip("gs:// and oci:// downloads have only unit tests of their checks")
+def test_a_folder_comes_from_gs(tmp_path, monkeypatch):
+    objects = {"cats/model.safetensors": b"weights", "cats/config.json": b"{}", "cats/train.py": b"", "dogs/x.bin": b""}
+    server = serve_bucket("models", objects)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+    try:
+        folder = fetch("gs://models/cats/", tmp_path / "into", f"127.0.0.1:{server.server_port}")
+        assert names(folder) == ["config.json", "model.safetensors"]
+        objects["cats/../../outside.json"] = b"{}"
+        with pytest.raises(LoadFailed, match=r"holds '\.\.'"):
+            fetch("gs://models/cats/", tmp_path / "into2", f"127.0.0.1:{server.server_port}")
+        assert not (tmp_path / "outside.json").exists()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    servers = []
+
+    def run(files):
+        servers.append(serve_image("models/cats", files))
+        return f"127.0.0.1:{servers[-1].server_port}"
+
+    monkeypatch.setenv("KSERVE_OCI_INSECURE_REGISTRY", "true")
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_models_folder_of_an_image_comes_from_oci(registry, tmp_path):
+    host = registry({"models/model.safetensors": b"weights", "models/config.json": b"{}", "etc/passwd": b"x"})
+    assert names(fetch(f"oci://{host}/models/cats:1", tmp_path / "into", host)) == ["config.json", "model.safetensors"]
+
+
+def test_an_image_whose_layer_leaves_the_folder_is_refused(registry, tmp_path):
+    host = registry({"models/../../outside.json": b"{}"})
+    with pytest.raises(LoadFailed):
+        fetch(f"oci://{host}/models/cats:1", tmp_path / "into", host)
+    assert names(tmp_path) == []

@@ -1,6 +1,7 @@
 """V2 REST bodies and tensors: what is accepted, and what each mistake is told."""
 
 import base64
+import contextlib
 import json
 import struct
 
@@ -143,7 +144,7 @@ def test_what_is_not_json_is_refused(text):
         infer_request(text.encode("latin-1"), None, "cats")
 
 
-@pytest.mark.parametrize("length", ["-1", "1e3", "99999", "", "0x10", "١"])
+@pytest.mark.parametrize("length", ["-1", "1e3", "99999", "", "0x10", "\u0661"])
 def test_a_bad_header_length_is_refused(length):
     with pytest.raises(InvalidInput, match=r"Inference-Header-Content-Length|not valid JSON"):
         infer_request(json.dumps({"inputs": [tensor()]}).encode(), length, "cats")
@@ -235,9 +236,7 @@ def test_other_v1_bodies_are_refused(body):
 )
 def test_no_json_gets_past_the_checks_with_anything_but_our_errors(document):
     body = json.dumps({"inputs": [document]}).encode()
-    try:
+    with contextlib.suppress(RequestError):
         request = infer_request(body, None, "cats")
         outputs.wanted(request)
         tensors.images_of(request.inputs, LIMIT)
-    except RequestError as error:
-        assert "\n" not in str(error)
