@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 from tests import closing_line
 
@@ -32,9 +33,10 @@ def test_passes():
 """
 PASSES = "def test_passes(): pass"
 LEAVES_A_CHILD = """
-import subprocess, sys
+import pathlib, subprocess, sys
 
-CHILD = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path("pid").write_text(str(child.pid))
 
 def test_passes():
     pass
@@ -47,7 +49,8 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 
     def run_it(module: str, *, ci: bool = False, allowed: str = "") -> pytest.RunResult:
         monkeypatch.setenv("CI", "true" if ci else "")
-        pytester.makeini("[pytest]\nmarkers = cluster: needs a real API server\nasyncio_mode = auto")
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        pytester.makeini("[pytest]\nmarkers = cluster: needs a real API server")
         pytester.makepyfile(module)
         allowed_skips = pytester.path / "allowed.txt"
         allowed_skips.write_text(allowed)
@@ -104,15 +107,12 @@ def test_outside_ci_a_test_that_needs_the_api_server_may_be_skipped(run) -> None
     assert '1 skipped: "no Go to build one" x1' in last_line(result)
 
 
-def test_a_child_process_that_is_left_running_fails_the_run(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_process_that_is_left_running_fails_the_run(
+    run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(closing_line, "CHILD_GRACE_S", 0.1)
-    import sys
-
-    before = set(sys.modules)
     result = run(LEAVES_A_CHILD)
-    child = next(
-        module.CHILD for name, module in sys.modules.items() if name not in before and hasattr(module, "CHILD")
-    )
+    child = psutil.Process(int((pytester.path / "pid").read_text()))
     child.kill()
     child.wait()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
