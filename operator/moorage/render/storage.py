@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _SOCKET_NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+)){0,3}\Z", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[a-z0-9._-]+")
+"""Nothing else: clients decode `127%2e0.0.1` after we have looked."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def forbidden(storage_uri: str) -> str | None:
         return "the host is missing: expected https://HOST/PATH"
     if _is_address(host):
         return f"expected a host name, got the address {host}: addresses can lead to the cluster's own services"
+    if not _HOST_NAME.fullmatch(host):
+        return f"expected a host name of letters, digits, '.', '_' and '-', got {host}"
     if host == "localhost" or host.endswith(".localhost"):
         return f"{host} would be the pod itself: use a host name that the pod can reach"
     if port not in (None, 443):
