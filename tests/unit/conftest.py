@@ -1,0 +1,15 @@
+"""A unit test is pure and fast: 2 s each, 60 s where a network is loaded. A test may say otherwise with its own marker."""
+
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parent
+TIMEOUT_S, WITH_TORCH_S = 2, 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if UNIT in item.path.parents and item.get_closest_marker("timeout") is None:
+            slow = UNIT / "predictor" in item.path.parents
+            item.add_marker(pytest.mark.timeout(WITH_TORCH_S if slow else TIMEOUT_S))
