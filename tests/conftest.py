@@ -8,7 +8,7 @@ import pytest
 
 from tests.control_plane import binaries
 
-pytest_plugins = ["tests.closing_line"]
+pytest_plugins = ["tests.closing_line", "tests.golden.comparison"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects by marker
