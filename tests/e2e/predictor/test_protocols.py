@@ -325,7 +325,8 @@ def test_every_listener_is_on_loopback(demo):
         for connection in psutil.Process(demo.process.pid).connections()
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert {address.ip for address in listening} == {"127.0.0.1"}
+    # gRPC opens a dual-stack socket and binds it to the IPv4 address.
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
     assert {address.port for address in listening} == {demo.settings.http_port, demo.settings.grpc_port}
 
 
