@@ -79,10 +79,10 @@ def _raw(tensor: InferInput) -> bytes | None:
 
 def _files(tensor: InferInput, count: int, max_bytes: int) -> tuple[bytes, ...]:
     raw = _raw(tensor)
-    found = _split(raw) if raw is not None else [_file(i, item, max_bytes) for i, item in enumerate(_flat(tensor.data))]
+    found = _flat(tensor.data) if raw is None else _split(raw)
     if len(found) != count:
         raise InvalidInput(f"image: shape says {count} elements, data has {len(found)}")
-    return tuple(found)
+    return tuple(_file(index, item, max_bytes) for index, item in enumerate(found))
 
 
 def _split(raw: bytes) -> list[bytes]:
@@ -113,7 +113,7 @@ def _flat(data: Any) -> list[Any]:
 
 
 def _file(index: int, item: Any, max_bytes: int) -> bytes:
-    if isinstance(item, bytes):  # gRPC bytes_contents
+    if isinstance(item, bytes):  # from a binary part, or gRPC's bytes_contents
         return item
     if not isinstance(item, str):
         raise InvalidInput(f"image {index}: expected a base64 string, found {type(item).__name__}")
