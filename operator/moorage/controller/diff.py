@@ -63,34 +63,47 @@ def _merge_key(items: list[Any]) -> str | None:
 def _left_over(desired: Body, live: Body) -> str | None:
     for entry in live["metadata"].get("managedFields", ()):
         if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
-            return _owned_beyond(entry.get("fieldsV1", {}), desired, "")
+            return _owned_beyond(entry.get("fieldsV1", {}), desired, live, "")
     return "metadata.managedFields"
 
 
-def _owned_beyond(fields: dict[str, Any], desired: Any, path: str) -> str | None:
+def _owned_beyond(fields: dict[str, Any], desired: Any, live: Any, path: str) -> str | None:
     """The first owned path that `desired` does not have. The notation is that of structured-merge-diff."""
     for mark, below in fields.items():
         kind, _, rest = mark.partition(":")
         if kind == "f":
             where, found = f"{path}.{rest}", isinstance(desired, dict) and rest in desired
             child = desired[rest] if found else None
+            there = live.get(rest) if isinstance(live, dict) else None
         elif kind == "k":
             keys = json.loads(rest)
-            where = f"{path}[{rest}]"
-            child = next((item for item in desired if _has(item, keys)), None) if isinstance(desired, list) else None
+            where, child, there = f"{path}[{rest}]", _item(desired, keys), _item(live, keys)
             found = child is not None
         elif kind == "v":
-            where, child = f"{path}[{rest}]", None
+            where, child, there = f"{path}[{rest}]", None, None
             found = isinstance(desired, list) and json.loads(rest) in desired
         else:
             continue
         if not found:
             return where
-        if below and (further := _owned_beyond(below, child, where)):
+        if not below and _longer(child, there):
+            return where
+        if below and (further := _owned_beyond(below, child, there, where)):
             return further
     return None
 
 
-def _has(item: Any, keys: dict[str, Any]) -> bool:
-    """Whether a list item is the one with those keys; a key that is absent stands for the schema's default (protocol TCP)."""
-    return isinstance(item, dict) and all(item.get(key, value) == value for key, value in keys.items())
+def _longer(desired: Any, live: Any) -> bool:
+    """Whether a value that is owned as a whole, so that no marks lie below it, has list items that we do not render."""
+    if isinstance(desired, dict) and isinstance(live, dict):
+        return any(_longer(value, live.get(key)) for key, value in desired.items())
+    if isinstance(desired, list) and isinstance(live, list):
+        return len(live) > len(desired) or any(map(_longer, desired, live))
+    return False
+
+
+def _item(items: Any, keys: dict[str, Any]) -> Any:
+    """The list item with those keys; a key that is absent stands for the schema's default (protocol TCP)."""
+    if not isinstance(items, list):
+        return None
+    return next((i for i in items if isinstance(i, dict) and all(i.get(k, v) == v for k, v in keys.items())), None)

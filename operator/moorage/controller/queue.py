@@ -35,7 +35,7 @@ class WorkQueue:
         """The key failed: due again after a jittered, doubling wait. Returns the wait in seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled_s = FIRST_RETRY_S * 2.0 ** min(failures - 1, 16)
-        delay_s = min(LONGEST_RETRY_S, doubled_s) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        delay_s = min(LONGEST_RETRY_S, doubled_s * 1.25) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter
         delay_s = max(delay_s, at_least_s)
         self.add_after(key, delay_s)
         return delay_s
