@@ -1,0 +1,138 @@
+import asyncio
+
+import pytest
+
+from moorage.controller.queue import LONGEST_RETRY_S, WorkQueue
+from moorage.controller.store import Key
+
+CAT, DOG = Key("demo", "cat"), Key("demo", "dog")
+
+
+async def nothing_to_take(queue: WorkQueue) -> bool:
+    try:
+        async with asyncio.timeout(0.05):
+            await queue.take()
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_repeats_collapse_into_one() -> None:
+    queue = WorkQueue()
+    for key in (CAT, DOG, CAT, CAT):
+        queue.add(key)
+    assert [await queue.take(), await queue.take()] == [CAT, DOG]
+    assert await nothing_to_take(queue)
+
+
+async def test_a_key_is_with_one_worker_at_a_time_and_due_again_afterwards() -> None:
+    queue = WorkQueue()
+    queue.add(CAT)
+    assert await queue.take() == CAT
+    queue.add(CAT)
+    assert await nothing_to_take(queue)
+    queue.done(CAT)
+    assert await queue.take() == CAT
+
+
+async def test_a_busy_key_does_not_hold_up_another() -> None:
+    queue = WorkQueue()
+    queue.add(CAT)
+    await queue.take()
+    queue.add(CAT)
+    queue.add(DOG)
+    assert await queue.take() == DOG
+
+
+async def test_a_worker_that_waits_is_woken() -> None:
+    queue = WorkQueue()
+    waiting = [asyncio.create_task(queue.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.add(CAT)
+    queue.add(DOG)
+    done, pending = await asyncio.wait(waiting, timeout=0.5, return_when=asyncio.ALL_COMPLETED)
+    assert {task.result() for task in done} == {CAT, DOG}
+    (last,) = pending
+    queue.add(CAT)
+    queue.done(CAT)
+    async with asyncio.timeout(0.5):
+        assert await last == CAT
+
+
+async def test_a_worker_that_is_cancelled_takes_no_key_along() -> None:
+    queue = WorkQueue()
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    queue.add(CAT)
+    async with asyncio.timeout(0.5):
+        assert await queue.take() == CAT
+
+
+async def test_a_key_for_later_comes_later_and_in_order() -> None:
+    queue = WorkQueue()
+    queue.add_after(DOG, 0.06)
+    queue.add_after(CAT, 0.02)
+    started = asyncio.get_running_loop().time()
+    assert [await queue.take(), await queue.take()] == [CAT, DOG]
+    assert asyncio.get_running_loop().time() - started >= 0.05
+
+
+async def test_waits_double_with_jitter_and_are_capped() -> None:
+    queue = WorkQueue()
+    waits = [queue.retry(CAT) for _ in range(20)]
+    for failures, wait_s in enumerate(waits[:9]):
+        assert 0.75 * 0.5 * 2**failures <= wait_s <= 1.25 * 0.5 * 2**failures
+    assert all(0.6 * LONGEST_RETRY_S <= wait_s <= LONGEST_RETRY_S for wait_s in waits[12:])
+
+
+async def test_a_success_resets_the_wait_of_that_key_alone() -> None:
+    queue = WorkQueue()
+    for _ in range(6):
+        queue.retry(CAT)
+        queue.retry(DOG)
+    queue.succeed(CAT)
+    assert queue.retry(CAT) <= 0.5 * 1.25
+    assert queue.retry(DOG) > 10
+
+
+async def test_the_servers_own_wish_is_a_lower_bound() -> None:
+    assert WorkQueue().retry(CAT, at_least_s=7.0) == 7.0
+
+
+async def test_what_is_due_and_what_is_worked_on_is_counted() -> None:
+    queue = WorkQueue()
+    queue.add(CAT)
+    queue.add(DOG)
+    await queue.take()
+    assert len(queue) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+async def test_every_key_is_worked_on_and_none_by_two_at_once(workers: int) -> None:
+    queue, busy, seen = WorkQueue(), set[Key](), list[Key]()
+
+    async def work() -> None:
+        while True:
+            key = await queue.take()
+            assert key not in busy
+            busy.add(key)
+            await asyncio.sleep(0)
+            busy.remove(key)
+            seen.append(key)
+            queue.done(key)
+
+    tasks = [asyncio.create_task(work()) for _ in range(workers)]
+    keys = [Key("demo", f"m{number}") for number in range(50)]
+    for _ in range(3):
+        for key in keys:
+            queue.add(key)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        while len(queue):
+            await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert set(seen) == set(keys)
