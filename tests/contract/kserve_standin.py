@@ -444,6 +444,12 @@ def add_storage(spec: Object, uri: str | None) -> None:
             "image": STORAGE_INITIALIZER_IMAGE,
             "args": [uri, MODEL_DIR],
             "volumeMounts": [dict(mount)],
+            "securityContext": {  # as KServe's default ClusterStorageContainer has it
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "privileged": False,
+                "runAsNonRoot": True,
+            },
         }
         spec["initContainers"] = [*spec.get("initContainers", []), initializer]
     main = spec["containers"][0]

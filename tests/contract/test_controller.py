@@ -97,6 +97,7 @@ def test_a_second_look_at_an_unchanged_cluster_writes_nothing(
     for index in range(5):
         apply(api, namespace, f"cats-{index}", scaling={"minReplicas": 2})
     eventually(lambda: all(ready(api, namespace, f"cats-{i}") for i in range(5)))
+    eventually(lambda: all(copies(api, namespace, f"cats-{i}") == 2 for i in range(5)))
     quiet(control_plane)
     mark = control_plane.audit.mark()
     controller.stop()
@@ -105,6 +106,10 @@ def test_a_second_look_at_an_unchanged_cluster_writes_nothing(
     eventually(lambda: reconciled(controller) >= 5)
     time.sleep(3)
     assert control_plane.audit.writes(since=mark, user=USER) == []
+
+
+def copies(api: Api, namespace: str, name: str) -> int:
+    return api.get("ModelDeployment", namespace, name)["status"]["replicas"]
 
 
 def quiet(control_plane: ControlPlane) -> None:
@@ -245,6 +250,33 @@ def test_an_edit_to_something_unsupported_leaves_the_service_serving(api: Api, n
     assert api.get("InferenceService", namespace, "cats")["metadata"]["uid"] == uid
 
 
+def test_a_change_of_the_pods_is_ready_only_when_the_pods_have_it(api: Api, namespace: str) -> None:
+    apply(api, namespace)
+    eventually(lambda: ready(api, namespace))
+    apply(api, namespace, predictor={"image": "example.com/bad-image:2"})
+    eventually(lambda: reason(api, namespace, "PredictorReady") == ("False", "ImagePullFailed"))
+    apply(api, namespace, predictor={"image": "example.com/predictor:2"})
+    eventually(lambda: ready(api, namespace))
+    [container] = api.get("Deployment", namespace, "cats-predictor")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "example.com/predictor:2"
+
+
+def test_a_runtime_that_kserve_does_not_take_is_named(api: Api, namespace: str) -> None:
+    apply(api, namespace)
+    eventually(lambda: ready(api, namespace))
+    service = api.get("InferenceService", namespace, "cats")
+    info = {"reason": "NoSupportingRuntime", "message": "no runtime found to support predictor"}
+    refused = {**service["status"]["modelStatus"], "transitionStatus": "InvalidSpec", "lastFailureInfo": info}
+    api.patch("ModelDeployment", namespace, "cats", {"metadata": {"annotations": {"a": "b"}}})
+    api.patch_status("InferenceService", namespace, "cats", {"modelStatus": refused})
+
+    def said() -> bool:
+        events = api.list("v1/Event", namespace)
+        return any("NoSupportingRuntime" in each["message"] for each in events)
+
+    eventually(said)
+
+
 def test_a_weight_file_that_cannot_be_loaded_is_named_in_the_condition(api: Api, namespace: str) -> None:
     apply(api, namespace, predictor={"image": "example.com/bad-image:1"})
     [pod] = eventually(lambda: api.list("Pod", namespace, labels=f"{OWNER_LABEL}=cats"))
@@ -259,7 +291,7 @@ def test_a_weight_file_that_cannot_be_loaded_is_named_in_the_condition(api: Api,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": {"terminated": ended},
     }
-    api.patch_status("Pod", namespace, pod["metadata"]["name"], {"phase": "Running", "containerStatuses": [container]})
+    api.patch_status("Pod", namespace, pod["metadata"]["name"], {"phase": "Pending", "containerStatuses": [container]})
     eventually(lambda: reason(api, namespace, "PredictorReady") == ("False", "ModelLoadFailed"))
     found = condition(api.get("ModelDeployment", namespace, "cats"), "Ready")
     assert (found["status"], found["reason"]) == ("False", "ModelLoadFailed")

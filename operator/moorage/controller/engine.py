@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.instruments import Instruments
-from moorage.controller.observe import CHILDREN, MODEL_DEPLOYMENT, POD
+from moorage.controller.observe import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD
 from moorage.controller.queue import WorkQueue
 from moorage.controller.reconcile import Reconciler, Result
 from moorage.controller.store import Key, Store, key_of
@@ -36,7 +36,7 @@ class Engine:
         self._reconciler = Reconciler(cluster, self._store, settings, Capabilities, lambda: datetime.now(UTC))
         self._watches = [
             Watch(cluster, resource, self._store, self._queue.add, on_available=self._all_due)
-            for resource in (*CHILDREN.values(), POD)
+            for resource in (*CHILDREN.values(), DEPLOYMENT, POD)
         ]
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -8,6 +8,7 @@ from moorage.render import CHILD_KINDS
 
 MODEL_DEPLOYMENT = Resource("moorage.dev/v1alpha1", "ModelDeployment", "modeldeployments")
 POD = Resource("v1", "Pod", "pods")
+DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
 EVENT = Resource("v1", "Event", "events")
 
 CHILDREN = {
@@ -23,9 +24,10 @@ CHILDREN = {
 
 @dataclass(frozen=True)
 class Observed:
-    """A ModelDeployment's children and pods as they were last seen."""
+    """A ModelDeployment's children, KServe's Deployment and the pods, as they were last seen."""
 
     children: dict[str, list[Body]] = field(default_factory=dict)
+    deployments: list[Body] = field(default_factory=list)
     pods: list[Body] = field(default_factory=list)
 
     @property
@@ -40,4 +42,6 @@ def observe(store: Store, key: Key) -> Observed:
     def named(kind: str) -> list[Body]:
         return sorted(store.owned(key, kind), key=lambda body: str(body["metadata"]["name"]))
 
-    return Observed(children={kind: named(kind) for kind in CHILDREN}, pods=named("Pod"))
+    return Observed(
+        children={kind: named(kind) for kind in CHILDREN}, deployments=named("Deployment"), pods=named("Pod")
+    )

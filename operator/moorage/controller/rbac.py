@@ -39,6 +39,12 @@ GRANTS = (
     Grant("networking.k8s.io", ("networkpolicies",), _CHILD, "who may reach a predictor, and what it may reach"),
     Grant("policy", ("poddisruptionbudgets",), _CHILD, "no more than one pod evicted at a time"),
     Grant("", ("pods",), ("list", "watch"), "why a predictor is not ready; only those with our label are asked for"),
+    Grant(
+        "apps",
+        ("deployments",),
+        ("list", "watch"),
+        "whether KServe's Deployment has the latest change; only those with our label",
+    ),
     Grant("", ("events",), ("create",), "transitions of conditions, for kubectl describe"),
     Grant(
         "apiextensions.k8s.io",

@@ -15,7 +15,7 @@ from moorage.api.v1alpha1 import ModelDeployment
 from moorage.controller.cluster import Body
 from moorage.controller.observe import Observed
 from moorage.controller.pods import worst_trouble
-from moorage.render import pod_labels
+from moorage.render import POD_HASH, pod_labels
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,19 @@ def _predictor(observed: Observed, failure: Failure | None) -> Verdict:
         if failure:
             return Verdict("False", c.NOT_ACCEPTED, "nothing has been made; see the condition Accepted")
         return Verdict("False", c.DEPLOYING, "the InferenceService is being made")
-    theirs = _their_condition(service, "PredictorReady")
-    if theirs.get("status") == "True":
-        return Verdict("True", c.SERVING, "the model is loaded and answers")
-    if trouble := worst_trouble(observed.pods):
-        return Verdict("False", trouble.reason, trouble.message)
-    info = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo")
-    if info and _up_to_date(service):
+    model = service.get("status", {}).get("modelStatus", {})
+    if model.get("transitionStatus") == "InvalidSpec":
+        info = model.get("lastFailureInfo", {})
         return Verdict(
             "False", c.INFERENCE_SERVICE_FAILED, f"KServe says {info.get('reason', '?')}: {info.get('message', '')}"
         )
-    words = theirs.get("message") or "waiting for KServe"
+    theirs = _their_condition(service, "PredictorReady")
+    behind = _rollout(service, observed.deployments)
+    if theirs.get("status") == "True" and behind is None:
+        return Verdict("True", c.SERVING, "the model is loaded and answers")
+    if trouble := worst_trouble(observed.pods):
+        return Verdict("False", trouble.reason, trouble.message)
+    words = behind or theirs.get("message") or "waiting for KServe"
     names = ", ".join(pod["metadata"]["name"] for pod in observed.pods[:3])
     return Verdict("False", c.DEPLOYING, f"{words}; pods: {names}" if names else words)
 
@@ -120,16 +122,26 @@ def _routes(observed: Observed, failure: Failure | None) -> Verdict:
     return Verdict("False", c.WAITING_FOR_ROUTES, theirs.get("message") or "KServe has not made the routes yet")
 
 
-def _up_to_date(service: Body) -> bool:
-    """Whether KServe's status speaks of the present spec; older words would claim a generation that nobody has seen."""
-    generation: int = service["metadata"].get("generation", 0)
-    seen: int = service.get("status", {}).get("observedGeneration", 0)
-    return seen >= generation
+def _rollout(service: Body, deployments: list[Body]) -> str | None:
+    """What of the latest change is still missing, or None.
+
+    KServe's `status.observedGeneration` is the Deployment's, not the InferenceService's, so it cannot tell. Its Deployment
+    can: it carries our hash once KServe has acted, and counts the pods that have it.
+    """
+    wanted = service["spec"]["predictor"]["annotations"].get(POD_HASH)
+    for deployment in deployments:
+        template = deployment["spec"]["template"]["metadata"].get("annotations", {})
+        if template.get(POD_HASH) != wanted:
+            return "KServe has not acted on the latest change yet"
+        status = deployment.get("status", {})
+        if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+            return "the Deployment has not acted on the latest change yet"
+        if status.get("updatedReplicas", 0) < status.get("replicas", 0):
+            return f"{status.get('updatedReplicas', 0)} of {status['replicas']} pods have the latest change"
+    return None
 
 
 def _their_condition(service: Body, kind: str) -> dict[str, str]:
-    if not _up_to_date(service):
-        return {"message": "KServe has not seen the latest change yet"}
     found: dict[str, str] = next(
         (item for item in service.get("status", {}).get("conditions", []) if item.get("type") == kind), {}
     )

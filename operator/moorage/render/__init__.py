@@ -5,7 +5,7 @@ controller and `moor render` -> refusal() -> render() -> [manifest, ...] -> appl
 
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.inference_service import inference_service
-from moorage.render.names import OWNER_LABEL, Manifest, child_name, pod_labels
+from moorage.render.names import OWNER_LABEL, POD_HASH, Manifest, child_name, pod_labels
 from moorage.render.policy import Refusal, refusal
 from moorage.render.predictor_settings import local_settings, predictor_settings
 from moorage.render.runtime import serving_runtime
@@ -47,6 +47,7 @@ def render(
 __all__ = [
     "CHILD_KINDS",
     "OWNER_LABEL",
+    "POD_HASH",
     "Capabilities",
     "Manifest",
     "NetworkSettings",

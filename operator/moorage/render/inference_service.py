@@ -1,8 +1,11 @@
 """The InferenceService: what KServe turns into a Deployment, a Service and an autoscaler."""
 
+import hashlib
+import json
+
 from moorage.api.v1alpha1 import ModelDeployment
-from moorage.render.names import RUNTIME_HASH, Manifest, child_name, labels, metadata, pod_labels
-from moorage.render.runtime import MODEL_FORMAT, POD_SECURITY, TERMINATION_GRACE_S, runtime_hash
+from moorage.render.names import POD_HASH, Manifest, child_name, labels, metadata, pod_labels
+from moorage.render.runtime import MODEL_FORMAT, POD_SECURITY, TERMINATION_GRACE_S
 from moorage.render.settings import Capabilities
 from moorage.render.storage import source
 
@@ -11,7 +14,20 @@ DEFAULT_SCALE_TARGET = 80
 
 def inference_service(deployment: ModelDeployment, runtime: Manifest, capabilities: Capabilities) -> Manifest:
     """The service that runs `runtime`. Its own annotations hold nothing that changes: KServe copies them to the pods."""
-    low, high = deployment.spec.scaling.bounds()
+    pod: Manifest = {
+        "labels": {**labels(deployment), **pod_labels(deployment)},
+        "serviceAccountName": child_name(deployment),
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
+        "securityContext": POD_SECURITY,
+        **_pull_secrets(deployment),
+        "model": {
+            "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
+            "protocolVersion": "v2",
+            "runtime": runtime["metadata"]["name"],
+            **_storage(deployment),
+        },
+    }
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -22,28 +38,30 @@ def inference_service(deployment: ModelDeployment, runtime: Manifest, capabiliti
                 "serving.kserve.io/deploymentMode": capabilities.deployment_mode,
             },
         },
-        "spec": {
-            "predictor": {
-                "labels": {**labels(deployment), **pod_labels(deployment)},
-                "annotations": {RUNTIME_HASH: runtime_hash(runtime)},
-                "minReplicas": low,
-                "maxReplicas": high,
-                "scaleMetric": deployment.spec.scaling.scale_metric or "cpu",
-                "scaleTarget": deployment.spec.scaling.scale_target or DEFAULT_SCALE_TARGET,
-                "serviceAccountName": child_name(deployment),
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": TERMINATION_GRACE_S,
-                "securityContext": POD_SECURITY,
-                **_pull_secrets(deployment),
-                "model": {
-                    "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
-                    "protocolVersion": "v2",
-                    "runtime": runtime["metadata"]["name"],
-                    **_storage(deployment),
-                },
-            }
-        },
+        "spec": {"predictor": {**_scaling(deployment), "annotations": {POD_HASH: _hash(runtime["spec"], pod)}, **pod}},
     }
+
+
+def _scaling(deployment: ModelDeployment) -> Manifest:
+    """Not part of the pod: a change here must not replace one."""
+    scaling = deployment.spec.scaling
+    low, high = scaling.bounds()
+    return {
+        "minReplicas": low,
+        "maxReplicas": high,
+        "scaleMetric": scaling.scale_metric or "cpu",
+        "scaleTarget": scaling.scale_target or DEFAULT_SCALE_TARGET,
+    }
+
+
+def _hash(runtime: Manifest, pod: Manifest) -> str:
+    """Changes when, and only when, pods must be replaced.
+
+    KServe copies the annotation to the pods: it replaces them also after a change of the runtime alone, which KServe
+    itself does not follow, and it tells from a Deployment's template whether that has the latest change.
+    """
+    text = json.dumps([runtime, pod], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _pull_secrets(deployment: ModelDeployment) -> Manifest:

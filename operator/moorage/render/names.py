@@ -8,7 +8,7 @@ Manifest = dict[str, Any]
 
 OWNER_LABEL = "moorage.dev/model-deployment"
 MANAGED_BY = "moorage"
-RUNTIME_HASH = "moorage.dev/runtime-hash"
+POD_HASH = "moorage.dev/pod-hash"
 
 
 def child_name(deployment: ModelDeployment) -> str:

@@ -1,7 +1,5 @@
 """The ServingRuntime of a ModelDeployment: the predictor's container, as KServe puts it into each pod."""
 
-import hashlib
-import json
 from typing import Any
 
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, ready_path
@@ -40,12 +38,6 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
         },
     }
-
-
-def runtime_hash(runtime: Manifest) -> str:
-    """Changes when, and only when, pods must be replaced; written into the pods' annotations for that."""
-    text = json.dumps(runtime["spec"], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifest:
