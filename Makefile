@@ -1,0 +1,60 @@
+# make run    set up, then the main job: one ModelDeployment served, answering for a real photo
+# make test   set up, then every test that this machine can run
+# make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
+
+PYTHON ?= python3
+PORTS  ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
+export PYTHONUNBUFFERED = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test unit lint generate lock control-plane clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(VENV)/.ready
+
+# uv need not be there: pip puts it into the new environment. The lock names every version and its hash.
+$(VENV)/.ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "expected Python 3.11 to 3.13, found $$($(PYTHON) --version 2>&1): set PYTHON=..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==$(UV_VERSION)'
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+run: setup
+	$(BIN)/moor up manifests/samples/cat.yaml $(PORTS)
+
+test: setup
+	$(BIN)/python -m pytest
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit tests/golden
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate.py --check
+
+# The generated files: crds/, manifests/install.yaml, docs/reference/.
+generate: setup
+	$(BIN)/python tools/generate.py
+
+# The exact versions of everything, for every supported Python, without the address of any index.
+lock:
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+
+# etcd, kube-apiserver, kube-controller-manager and kubectl for the tests; minutes the first time, then nothing.
+control-plane: setup
+	$(BIN)/python tools/build_control_plane.py
+
+clean:
+	rm -rf $(VENV) build dist
