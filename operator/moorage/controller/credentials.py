@@ -67,12 +67,18 @@ def load(env: Mapping[str, str]) -> Credentials:
         )
     path = Path(env.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)[0]).expanduser()
     try:
-        return _from_kubeconfig(yaml.safe_load(path.read_text()), path.parent)
+        text = path.read_text()
     except FileNotFoundError:
         raise CredentialsError(
             f"expected a ServiceAccount or a kubeconfig, found neither: {path} does not exist; set KUBECONFIG"
         ) from None
-    except (KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+    except OSError as error:
+        raise CredentialsError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return _from_kubeconfig(yaml.safe_load(text), path.parent)
+    except OSError as error:
+        raise CredentialsError(f"{path}: it names {error.filename}, which cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, StopIteration, yaml.YAMLError) as error:
         raise CredentialsError(
             f"{path}: expected a kubeconfig with a current context, but {type(error).__name__}: {error}"
         ) from error
@@ -94,7 +100,7 @@ def _from_kubeconfig(config: Mapping[str, Any], folder: Path) -> Credentials:
         raise CredentialsError(
             "the kubeconfig's user needs a plugin program: use a token or a client certificate instead"
         )
-    token = user.get("token") or (Path(user["tokenFile"]).read_text().strip() if "tokenFile" in user else None)
+    token = user.get("token") or ((folder / user["tokenFile"]).read_text().strip() if "tokenFile" in user else None)
     return Credentials(
         server=cluster["server"].rstrip("/"),
         ca_data=content(cluster, "certificate-authority"),
