@@ -128,7 +128,7 @@ def _rollout(service: Body, deployments: list[Body]) -> str | None:
     KServe's `status.observedGeneration` is the Deployment's, not the InferenceService's, so it cannot tell. Its Deployment
     can: it carries our hash once KServe has acted, and counts the pods that have it.
     """
-    wanted = service["spec"]["predictor"]["annotations"].get(POD_HASH)
+    wanted = service["spec"]["predictor"].get("annotations", {}).get(POD_HASH)
     for deployment in deployments:
         template = deployment["spec"]["template"]["metadata"].get("annotations", {})
         if template.get(POD_HASH) != wanted:

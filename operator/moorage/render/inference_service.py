@@ -38,7 +38,9 @@ def inference_service(deployment: ModelDeployment, runtime: Manifest, capabiliti
                 "serving.kserve.io/deploymentMode": capabilities.deployment_mode,
             },
         },
-        "spec": {"predictor": {**_scaling(deployment), "annotations": {POD_HASH: _hash(runtime["spec"], pod)}, **pod}},
+        "spec": {
+            "predictor": {**_scaling(deployment), "annotations": {POD_HASH: _hash(deployment, runtime, pod)}, **pod}
+        },
     }
 
 
@@ -54,13 +56,14 @@ def _scaling(deployment: ModelDeployment) -> Manifest:
     }
 
 
-def _hash(runtime: Manifest, pod: Manifest) -> str:
+def _hash(deployment: ModelDeployment, runtime: Manifest, pod: Manifest) -> str:
     """Changes when, and only when, pods must be replaced.
 
     KServe copies the annotation to the pods: it replaces them also after a change of the runtime alone, which KServe
     itself does not follow, and it tells from a Deployment's template whether that has the latest change.
     """
-    text = json.dumps([runtime, pod], sort_keys=True, separators=(",", ":"))
+    secret = deployment.spec.model.storage_secret  # on the ServiceAccount, where KServe reads it when a pod is created
+    text = json.dumps([runtime["spec"], pod, secret], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
