@@ -9,6 +9,7 @@ from moorage.api import PredictorSettings
 from moorage.cli.yamltext import to_yaml
 from moorage.render import (
     CHILD_KINDS,
+    POD_HASH,
     Capabilities,
     Manifest,
     NetworkSettings,
@@ -18,7 +19,6 @@ from moorage.render import (
     render,
 )
 from moorage.render.inference_service import inference_service
-from moorage.render.names import RUNTIME_HASH
 
 LONGEST = "c" * 48
 
@@ -32,8 +32,8 @@ def container(**changes: Any) -> Manifest:
     return found
 
 
-def runtime_hash(**changes: Any) -> str:
-    return str(objects(**changes)["InferenceService"]["spec"]["predictor"]["annotations"][RUNTIME_HASH])
+def pod_hash(**changes: Any) -> str:
+    return str(objects(**changes)["InferenceService"]["spec"]["predictor"]["annotations"][POD_HASH])
 
 
 def text(**changes: Any) -> str:
@@ -77,13 +77,25 @@ OTHER_CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CONTAINER_CHANGES.values(), ids=CONTAINER_CHANGES)
 def test_a_change_of_the_container_replaces_the_pods(change: dict[str, Any]) -> None:
     assert container(**change) != container()
-    assert runtime_hash(**change) != runtime_hash()
+    assert pod_hash(**change) != pod_hash()
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": {"storageUri": "s3://bucket/dogs/"}}, {"predictor": {"imagePullSecrets": ["registry"]}}]
+)
+def test_a_change_of_the_pod_around_the_container_replaces_the_pods_too(change: dict[str, Any]) -> None:
+    assert container(**change) == container()
+    assert pod_hash(**change) != pod_hash()
+
+
+def test_other_credentials_replace_the_pods_because_kserve_reads_them_only_then() -> None:
+    assert pod_hash(model={"storageSecret": "new"}) != pod_hash(model={"storageSecret": "old"})
 
 
 @pytest.mark.parametrize("change", OTHER_CHANGES.values(), ids=OTHER_CHANGES)
 def test_any_other_change_leaves_the_pods_alone(change: dict[str, Any]) -> None:
     assert container(**change) == container()
-    assert runtime_hash(**change) == runtime_hash()
+    assert pod_hash(**change) == pod_hash()
 
 
 def test_a_change_of_scale_changes_nothing_that_kserve_copies_to_the_pods() -> None:
