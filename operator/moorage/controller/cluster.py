@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from moorage.controller.credentials import Credentials
+from moorage.controller.credentials import Credentials, CredentialsError
 
 FIELD_MANAGER = "moorage"
 TIMEOUT_S = 30.0
@@ -135,7 +135,7 @@ class Cluster:
             async with self._request("GET", resource.path(namespace), params=params, timeout=timeout) as response:
                 await self._raise_for(response, "watch")
                 async for line in _lines(response.content):
-                    event = json.loads(line)
+                    event = _parsed(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise ApiError(status.get("code", 0), status.get("reason", "Error"), status.get("message", ""))
@@ -167,24 +167,23 @@ class Cluster:
         try:
             async with self._request(_METHODS[verb], path, **options) as response:
                 await self._raise_for(response, verb)
-                answer: Body = await response.json()
-                return answer
+                answer = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             self._count(verb, 0)
             raise _unreachable(error) from error
+        return _parsed(answer)
 
     async def _raise_for(self, response: aiohttp.ClientResponse, verb: str) -> None:
         self._count(verb, response.status)
         if response.status < 400:
             return
-        text = await response.text()
+        text = await response.text(errors="replace")
         try:
-            status = json.loads(text)
-        except ValueError:
+            status = _parsed(text)
+        except ApiError:  # a proxy's words, or an unknown path
             status = {}
         if response.status == 401:
-            self._credentials = self._load()
-            self._ssl = self._credentials.ssl_context()
+            self._load_again()
         wait = response.headers.get("Retry-After", "")
         raise ApiError(
             response.status,
@@ -193,8 +192,25 @@ class Cluster:
             float(wait) if wait.isdigit() else None,
         )
 
+    def _load_again(self) -> None:
+        try:
+            self._credentials = self._load()
+            self._ssl = self._credentials.ssl_context()
+        except (CredentialsError, OSError) as error:  # perhaps being rotated at this moment
+            raise ApiError(401, "Unauthorized", str(error)) from error
+
 
 _METHODS = {"get": "GET", "list": "GET", "apply": "PATCH", "patch": "PATCH", "create": "POST", "delete": "DELETE"}
+
+
+def _parsed(text: str | bytes) -> Body:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ApiError(0, "Unreadable", f"expected a JSON object, got {text[:100]!r}")
+    return body
 
 
 def _unreachable(error: BaseException) -> ApiError:
