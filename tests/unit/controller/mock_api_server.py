@@ -1,0 +1,97 @@
+"""A mock for the Kubernetes API server. Objects live in a dict, applies replace, and faults are injected on demand.
+
+It is for answers that a healthy server does not give (401, 403, 409, 429, 5xx, torn streams); how a real server merges,
+validates and watches is the contract tests' business. The client under test is the real one, over a real socket.
+
+    faults  {("PATCH", "/status"): answer, ...}   by method and end of the path; a call takes a request, gives a response
+    writes  every POST, PATCH and DELETE that was not answered by a fault
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from moorage.controller.cluster import FIELD_MANAGER
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def status(code: int, reason: str, message: str, **headers: str) -> Answer:
+    """A fault: a Status object, as the API server gives it."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        body = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
+        return web.json_response(body, status=code, headers=headers)
+
+    return answer
+
+
+class MockApiServer:
+    """The objects by path, and the faults."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.faults: dict[tuple[str, str], Answer] = {}
+        self.writes: list[tuple[str, str]] = []
+        self.requests: list[web.Request] = []
+        self._version = 1000
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        return app
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Store an object with a new resourceVersion, as another client's write would."""
+        self._version += 1
+        metadata = {"uid": f"uid-of-{path}", "generation": 1, **body["metadata"], "resourceVersion": str(self._version)}
+        self.objects[path] = {**body, "metadata": metadata}
+        return self.objects[path]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        for (method, end), answer in self.faults.items():
+            if request.method == method and request.path.endswith(end):
+                return await answer(request)
+        if request.method == "GET":
+            return await self._get(request)
+        self.writes.append((request.method, request.path))
+        if request.method == "DELETE":
+            gone = self.objects.pop(request.path, None)
+            return web.json_response({}) if gone else await status(404, "NotFound", "not found")(request)
+        body = json.loads(await request.read())
+        if request.method == "POST":
+            return web.json_response(self.put(f"{request.path}/{body['metadata']['name']}", body), status=201)
+        if request.path.endswith("/status"):
+            return await self._patch_status(request, body)
+        return web.json_response(self._apply(request.path, body))
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        if found := self.objects.get(request.path):
+            return web.json_response(found)
+        items = [body for path, body in self.objects.items() if path.rpartition("/")[0] == request.path]
+        if items:
+            return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+        return await status(404, "NotFound", "not found")(request)
+
+    async def _patch_status(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        path = request.path.removesuffix("/status")
+        live = self.objects.get(path)
+        if live is None:
+            return await status(404, "NotFound", "not found")(request)
+        if body["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+            return await status(409, "Conflict", "the object has been modified")(request)
+        merged = {**live.get("status", {}), **body["status"]}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        return web.json_response(self.put(path, {**live, "status": kept}))
+
+    def _apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": _owned(manifest)}
+        return self.put(path, {**manifest, "metadata": {**manifest["metadata"], "managedFields": [entry]}})
+
+
+def _owned(value: Any) -> dict[str, Any]:
+    """Marks of structured-merge-diff for maps; lists are owned as a whole."""
+    return {f"f:{key}": _owned(child) for key, child in value.items()} if isinstance(value, dict) else {}
