@@ -1,46 +1,23 @@
 """What the process says on stderr: JSON log lines, load progress, the one line of a failure. Called by `runtime`."""
 
-import json
 import logging
 import sys
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from moorage.api import jsonlog
 from moorage.api.predictor import LoadProgress
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NOISY: Final = ("kserve", "kserve.trace", "storage.initializer", "uvicorn", "uvicorn.error", "timm", "PIL", "asyncio")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: a constant message, the values as fields. CR and LF cannot get out of a JSON string."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
 
 
 def configure(level: str) -> None:
     """Send all logging to stderr as JSON; libraries speak up only for warnings."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    jsonlog.configure(level, quiet=() if level == "debug" else _NOISY, quiet_level=logging.ERROR)
     logging.captureWarnings(True)
     if level != "debug":
         warnings.simplefilter("ignore", DeprecationWarning)
-        for name in _NOISY:
-            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def progress(stage: LoadProgress) -> None:

@@ -1,37 +1,26 @@
-"""The predictor's Prometheus metrics. The registry is an argument, so a test can build two. Counted in `wire/`."""
+"""The predictor's Prometheus metrics, made from the table in `moorage.api.metrics`. Counted in `wire/`.
 
-from typing import Final
+The registry is an argument, so a test can build two.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-VERSION: Final = "1"
-"""The model version until versions exist."""
-
-_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+from moorage.api import metrics as m
 
 
 class Metrics:
     """Bounded labels only: the one model, its version, v1|v2|grpc, and a status code."""
 
-    def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
+    def __init__(self, registry: CollectorRegistry, model_name: str, model_version: str) -> None:
         self.registry = registry
-        self._labels = {"model": model_name, "version": VERSION}
-        model = ("model", "version")
-        request = (*model, "protocol")
-        self._requests = Counter(
-            "moorage_requests_total", "Prediction requests answered.", (*request, "code"), registry=registry
-        )
+        self._labels = {"model": model_name, "version": model_version}
+        self._requests = Counter(m.REQUESTS.name, m.REQUESTS.help, m.REQUESTS.labels, registry=registry)
+        seconds = m.REQUEST_DURATION
         self._seconds = Histogram(
-            "moorage_request_duration_seconds",
-            "From the first byte read to the answer built.",
-            request,
-            registry=registry,
-            buckets=_BUCKETS,
+            seconds.name, seconds.help, seconds.labels, registry=registry, buckets=seconds.buckets
         )
-        self._load = Gauge(
-            "moorage_model_load_seconds", "Fetching, reading and warming up the model.", model, registry=registry
-        )
-        self._ready = Gauge("moorage_model_ready", "1 while predictions are answered.", model, registry=registry)
+        self._load = Gauge(m.MODEL_LOAD.name, m.MODEL_LOAD.help, m.MODEL_LOAD.labels, registry=registry)
+        self._ready = Gauge(m.MODEL_READY.name, m.MODEL_READY.help, m.MODEL_READY.labels, registry=registry)
         self.ready(False)
 
     def answered(self, protocol: str, code: str, seconds: float) -> None:

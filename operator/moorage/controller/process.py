@@ -15,12 +15,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from moorage.api import ExitCode
+from moorage.api.jsonlog import configure
 from moorage.controller import handlers
 from moorage.controller.cluster import Cluster
 from moorage.controller.credentials import CredentialsError, load
 from moorage.controller.engine import Engine
 from moorage.controller.instruments import Instruments
-from moorage.controller.jsonlog import configure
 from moorage.render import RenderSettings
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class ControllerSettings:
 
 def main(settings: ControllerSettings) -> ExitCode:
     """Run until SIGTERM or SIGINT."""
-    configure(settings.log_level)
+    configure(settings.log_level, quiet=("kopf", "aiohttp", "asyncio"))
     try:
         return uvloop.run(_run(settings))
     except CredentialsError as error:

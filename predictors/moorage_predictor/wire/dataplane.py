@@ -8,7 +8,6 @@ from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, Predicto
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
-from moorage_predictor.metrics import VERSION
 from moorage_predictor.wire.model import ClassifierModel
 from moorage_predictor.wire.requests import infer_request, parse_json
 
@@ -32,7 +31,11 @@ class MoorageDataPlane(DataPlane):  # type: ignore[misc]  # the SDK has no types
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """Of the model, which need not be loaded yet."""
-        return {**await super().model_metadata(model_name), "versions": [VERSION], "platform": "moorage_timm"}
+        return {
+            **await super().model_metadata(model_name),
+            "versions": [self._model.version],
+            "platform": "moorage_timm",
+        }
 
     def decode(
         self,

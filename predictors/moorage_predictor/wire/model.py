@@ -27,8 +27,9 @@ _WORKERS: Final = max(1, min(4, os.cpu_count() or 1))
 class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
     """Registered before it is loaded, so that clients get 503 and not 404 meanwhile."""
 
-    def __init__(self, name: str, *, max_image_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, name: str, version: str, *, max_image_bytes: int, metrics: Metrics) -> None:
         super().__init__(name)
+        self.version = version
         self._max_image_bytes = max_image_bytes
         self._metrics = metrics
         self._classifier: ImageClassifier | None = None
@@ -62,7 +63,7 @@ class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
         if isinstance(payload, InferRequest):
             requested = outputs.wanted(payload)
             result = await self._run(lambda: tensors.images_of(payload.inputs, self._max_image_bytes))
-            return outputs.response(payload, requested, result)
+            return outputs.response(payload, requested, result, self.version)
         if not isinstance(payload, dict):
             raise InvalidInput("the body: expected a JSON object")
         result = await self._run(lambda: v1.images_of(payload, self._max_image_bytes))

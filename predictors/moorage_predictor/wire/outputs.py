@@ -10,7 +10,6 @@ from kserve.protocol.infer_type import RequestedOutput
 from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput
-from moorage_predictor.metrics import VERSION
 from moorage_predictor.tasks.image_classification import Classification
 
 DATATYPES: Final[Mapping[str, str]] = {
@@ -45,12 +44,14 @@ def wanted(request: InferRequest) -> list[RequestedOutput]:
     ]
 
 
-def response(request: InferRequest, requested: list[RequestedOutput], result: Classification) -> InferResponse:
+def response(
+    request: InferRequest, requested: list[RequestedOutput], result: Classification, model_version: str
+) -> InferResponse:
     """The answer; `requested_outputs` is what makes the SDK send binary parts over REST."""
     return InferResponse(
         response_id=request.id or str(uuid.uuid4()),
         model_name=request.model_name,
-        model_version=VERSION,
+        model_version=model_version,
         infer_outputs=[_output(output.name, getattr(result, output.name)) for output in requested],
         from_grpc=request.from_grpc,
         # Over gRPC arrays are sent raw anyway, and with True the SDK asks an array for its truth value.

@@ -46,9 +46,9 @@ class Server:
     def __init__(self, settings: PredictorSettings, http_socket: socket.socket, registry: CollectorRegistry) -> None:
         self._settings = settings
         self._socket = http_socket
-        self.metrics = Metrics(registry, settings.model_name)
+        self.metrics = Metrics(registry, settings.model_name, settings.model_version)
         self._model = ClassifierModel(
-            settings.model_name, max_image_bytes=settings.max_image_bytes, metrics=self.metrics
+            settings.model_name, settings.model_version, max_image_bytes=settings.max_image_bytes, metrics=self.metrics
         )
         dataplane = MoorageDataPlane(self._model)
         limit = _MAX_BODY_IMAGES * (settings.max_image_bytes * 4 // 3 + 1024)

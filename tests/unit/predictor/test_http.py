@@ -29,8 +29,8 @@ class TwoClasses:
 
 class Served:
     def __init__(self):
-        self.metrics = Metrics(CollectorRegistry(), "cats")
-        self.model = ClassifierModel("cats", max_image_bytes=10_000, metrics=self.metrics)
+        self.metrics = Metrics(CollectorRegistry(), "cats", "1")
+        self.model = ClassifierModel("cats", "1", max_image_bytes=10_000, metrics=self.metrics)
         app = create_app(MoorageDataPlane(self.model), self.metrics, max_body_bytes=20_000)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://test")

@@ -1,8 +1,12 @@
-"""One JSON object a line on stderr: time, level, logger, message, and whatever fields the caller gave."""
+"""One JSON object a line on stderr: time, level, logger, message, and whatever fields the caller gave.
+
+The log of every Moorage process. CR and LF cannot get out of a JSON string, so no value can forge a line.
+"""
 
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -12,6 +16,7 @@ class JsonFormatter(logging.Formatter):
     """Fields of `extra` become members; a traceback becomes one string."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -24,10 +29,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configure(level: str) -> None:
-    """Send the whole process's log to stderr in this form; kopf's own chatter only from warnings on."""
+def configure(level: str, quiet: Iterable[str], quiet_level: int = logging.WARNING) -> None:
+    """Send the whole process's log to stderr in this form; the loggers named in `quiet` only from `quiet_level` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("kopf", "aiohttp", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in quiet:
+        logging.getLogger(name).setLevel(quiet_level)
