@@ -29,9 +29,15 @@ async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[
         ApplyError: the first failure; what came before it stands.
     """
     *first, last = manifests
-    writes = sum(
-        await asyncio.gather(*(_apply_one(cluster, store, owner_uid, manifest, observed) for manifest in first))
+    results = await asyncio.gather(
+        *(_apply_one(cluster, store, owner_uid, manifest, observed) for manifest in first),
+        return_exceptions=True,  # so that all have ended before the key is given to another worker
     )
+    writes = 0
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        writes += result
     writes += await _apply_one(cluster, store, owner_uid, last, observed)
     return writes + await _prune(cluster, store, owner_uid, manifests, observed)
 

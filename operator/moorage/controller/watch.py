@@ -55,8 +55,6 @@ class Watch:
                         self._resource.plural,
                         extra={"reason": error.reason, "error": error.message},
                     )
-                else:
-                    continue
             await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 
