@@ -2,7 +2,7 @@ import json
 import logging
 import sys
 
-from moorage.controller.jsonlog import JsonFormatter
+from moorage.api.jsonlog import JsonFormatter
 
 
 def formatted(message: str, *args: object, error: bool = False, **extra: object) -> dict[str, object]:

@@ -1,0 +1,225 @@
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.builders import stored
+from tests.unit.controller.conftest import Connection
+from tests.unit.controller.mock_api_server import status
+
+from moorage.controller.cluster import ApiError
+from moorage.controller.observe import CHILDREN, MODEL_DEPLOYMENT
+from moorage.controller.reconcile import Outcome, Reconciler, Result
+from moorage.controller.store import Key, Store
+from moorage.render import Capabilities, RenderSettings
+
+CATS = Key("demo", "cats")
+OWNER = MODEL_DEPLOYMENT.path("demo", "cats")
+NAMES = {kind: "cats" if kind == "InferenceService" else "cats-predictor" for kind in CHILDREN}
+
+
+def path(kind: str) -> str:
+    return CHILDREN[kind].path("demo", NAMES[kind])
+
+
+class World:
+    """One ModelDeployment on a server, and a reconciler that has seen it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.server, self.store = connection.server, Store()
+        self.reconciler = Reconciler(
+            connection.cluster, self.store, RenderSettings(), Capabilities, lambda: datetime(2026, 1, 2, tzinfo=UTC)
+        )
+
+    def asks(self, **changes: Any) -> None:
+        """The user writes the resource, and the watch tells us of it."""
+        status_before = self.server.objects.get(OWNER, {}).get("status", {})
+        body = self.server.put(OWNER, {**stored(**changes), "status": status_before})
+        self.store.put(MODEL_DEPLOYMENT.kind, body)
+
+    async def reconcile(self) -> Outcome:
+        self.server.writes.clear()
+        return await self.reconciler.reconcile(CATS)
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(
+            item for item in self.server.objects[OWNER]["status"]["conditions"] if item["type"] == kind
+        )
+        return found
+
+    def children(self) -> set[str]:
+        return {kind for kind in CHILDREN if path(kind) in self.server.objects}
+
+
+@pytest.fixture
+def world(connection: Connection) -> World:
+    made = World(connection)
+    made.asks()
+    return made
+
+
+async def test_the_children_are_made_and_the_inference_service_last(world: World) -> None:
+    assert (await world.reconcile()).result is Result.CHANGED
+    assert world.children() == set(CHILDREN) - {"PodDisruptionBudget"}
+    applied = [at for method, at in world.server.writes if method == "PATCH" and not at.endswith("/status")]
+    assert applied[-1] == path("InferenceService")
+    assert world.condition("Accepted")["status"] == "True"
+
+
+async def test_nothing_is_written_when_nothing_changed(world: World) -> None:
+    await world.reconcile()
+    assert (await world.reconcile()).result is Result.UNCHANGED
+    assert world.server.writes == []
+
+
+async def test_a_new_process_that_meets_its_own_objects_writes_nothing(connection: Connection) -> None:
+    first = World(connection)
+    first.asks()
+    await first.reconcile()
+    second = World(connection)
+    second.store.put(MODEL_DEPLOYMENT.kind, second.server.objects[OWNER])
+    assert (await second.reconcile()).result is Result.UNCHANGED
+    assert second.server.writes == []
+
+
+async def test_an_edit_reaches_the_child_that_it_concerns_and_no_other(world: World) -> None:
+    await world.reconcile()
+    world.asks(scaling={"minReplicas": 1, "maxReplicas": 9}, generation=2)
+    assert (await world.reconcile()).result is Result.CHANGED
+    assert world.server.writes == [("PATCH", path("InferenceService")), ("PATCH", f"{OWNER}/status")]
+    assert world.server.objects[OWNER]["status"]["observedGeneration"] == 2
+
+
+async def test_a_child_that_was_edited_by_hand_is_restored(world: World) -> None:
+    await world.reconcile()
+    live = world.server.objects[path("NetworkPolicy")]
+    edited = world.server.put(path("NetworkPolicy"), {**live, "spec": {**live["spec"], "egress": []}})
+    world.store.put("NetworkPolicy", edited)
+    await world.reconcile()
+    assert world.server.objects[path("NetworkPolicy")]["spec"]["egress"]
+
+
+async def test_a_child_that_is_no_longer_asked_for_is_deleted(world: World) -> None:
+    world.asks(scaling={"replicas": 3})
+    await world.reconcile()
+    assert "PodDisruptionBudget" in world.children()
+    world.asks(scaling={"replicas": 1}, generation=2)
+    await world.reconcile()
+    assert "PodDisruptionBudget" not in world.children()
+
+
+async def test_a_strangers_object_is_left_alone_and_told(world: World) -> None:
+    stranger = world.server.put(path("ServingRuntime"), {"metadata": {"name": "cats-predictor", "namespace": "demo"}})
+    assert (await world.reconcile()).result is Result.RETRY
+    assert world.server.objects[path("ServingRuntime")] == stranger
+    assert "InferenceService" not in world.children()
+    accepted = world.condition("Accepted")
+    assert (accepted["reason"], accepted["status"]) == ("Conflict", "False")
+    assert "ServingRuntime cats-predictor exists and does not belong to this ModelDeployment" in accepted["message"]
+
+
+async def test_the_children_of_a_predecessor_are_waited_for(world: World) -> None:
+    owner = [{"kind": "ModelDeployment", "uid": "an-older-one"}]
+    metadata = {"name": "cats-predictor", "namespace": "demo", "ownerReferences": owner}
+    world.server.put(path("ServingRuntime"), {"metadata": metadata})
+    assert await world.reconcile() == Outcome(Result.RETRY, 1.0)
+    assert world.condition("Accepted")["reason"] == "ReplacingPredecessor"
+
+
+async def test_a_quota_is_told_in_the_servers_words_and_tried_again(world: World) -> None:
+    words = "exceeded quota: few, requested: count/servingruntimes=1, used: 3, limited: 3"
+    world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = status(403, "Forbidden", words)
+    assert (await world.reconcile()).result is Result.RETRY
+    accepted = world.condition("Accepted")
+    assert (accepted["reason"], accepted["message"]) == ("ApplyFailed", f"ServingRuntime cats-predictor: {words}")
+    world.server.faults.clear()
+    assert (await world.reconcile()).result is Result.CHANGED
+    assert world.condition("Accepted")["status"] == "True"
+
+
+async def test_the_servers_wish_to_wait_is_passed_on(world: World) -> None:
+    busy = status(429, "TooManyRequests", "slow down", **{"Retry-After": "7"})
+    world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = busy
+    assert await world.reconcile() == Outcome(Result.RETRY, 7.0)
+
+
+async def test_a_cluster_without_kserve_is_told_and_gets_the_other_children(world: World) -> None:
+    async def unknown_path(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404, text="404 page not found")
+
+    for kind in ("ServingRuntime", "InferenceService"):
+        for method in ("GET", "PATCH"):
+            world.server.faults[method, f"/{CHILDREN[kind].plural}/{NAMES[kind]}"] = unknown_path
+    assert (await world.reconcile()).result is Result.RETRY
+    assert world.condition("Accepted")["reason"] == "KServeUnavailable"
+    assert world.children() == {"ServiceAccount", "NetworkPolicy"}
+    world.server.faults.clear()
+    await world.reconcile()
+    assert "InferenceService" in world.children()
+
+
+async def test_a_failed_apply_ends_only_when_its_neighbours_have_ended(world: World) -> None:
+    """Or a second worker could have the same key while the first one still writes."""
+    ended = []
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        ended.append(request.path)
+        return await status(500, "InternalError", "slow")(request)
+
+    world.server.faults["PATCH", "/networkpolicies/cats-predictor"] = slow
+    world.server.faults["PATCH", "/serviceaccounts/cats-predictor"] = status(403, "Forbidden", "no")
+    await world.reconcile()
+    assert ended == [path("NetworkPolicy")]
+
+
+async def test_a_status_that_somebody_else_wrote_meanwhile_is_not_overwritten(world: World) -> None:
+    world.server.faults["PATCH", "/status"] = status(409, "Conflict", "the object has been modified")
+    with pytest.raises(ApiError) as error:
+        await world.reconcile()
+    assert error.value.code == 409
+    assert "status" not in world.server.objects[OWNER] or world.server.objects[OWNER]["status"] == {}
+
+
+async def test_a_spec_that_changed_meanwhile_is_never_claimed_to_be_observed(world: World) -> None:
+    world.server.put(OWNER, {**stored(generation=2), "metadata": {**stored()["metadata"], "generation": 2}})
+    with pytest.raises(ApiError) as error:  # what the store has seen is older
+        await world.reconcile()
+    assert error.value.code == 409
+
+
+async def test_a_spec_that_breaks_a_rule_is_told_and_nothing_is_made(world: World) -> None:
+    world.asks(scaling={"minReplicas": 3, "maxReplicas": 1})
+    assert (await world.reconcile()).result is Result.REFUSED
+    assert world.children() == set()
+    assert world.condition("Ready")["message"].startswith(
+        'Accepted: spec.scaling: Invalid value: "object": minReplicas'
+    )
+
+
+async def test_a_refused_edit_leaves_what_serves_alone(world: World) -> None:
+    await world.reconcile()
+    before = {kind: world.server.objects[path(kind)] for kind in world.children()}
+    world.asks(cache={"ttl": "5m"}, scaling={"maxReplicas": 9}, generation=2)
+    assert (await world.reconcile()).result is Result.REFUSED
+    assert {kind: world.server.objects[path(kind)] for kind in world.children()} == before
+    assert world.condition("Accepted")["reason"] == "NotYetSupported"
+
+
+async def test_a_deployment_that_is_gone_or_going_is_left_to_garbage_collection(world: World) -> None:
+    assert (await world.reconciler.reconcile(Key("demo", "dogs"))).result is Result.GONE
+    world.asks(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    assert (await world.reconcile()).result is Result.GONE
+    assert world.server.writes == []
+
+
+async def test_transitions_are_posted_as_events_and_losing_one_is_no_error(world: World) -> None:
+    world.server.faults["POST", "/events"] = status(403, "Forbidden", "no events")
+    assert (await world.reconcile()).result is Result.CHANGED
+    world.server.faults.clear()
+    world.asks(cache={"ttl": "5m"}, generation=2)
+    await world.reconcile()
+    posted = [body for at, body in world.server.objects.items() if "/events/" in at]
+    assert {(body["reason"], body["type"]) for body in posted} == {("NotYetSupported", "Warning")}
+    assert posted[0]["involvedObject"]["name"] == "cats"
