@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -99,7 +99,9 @@ def controller(
     predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
     host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8085,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")
+    ] = "info",
     gateway_namespace: Annotated[
         str, typer.Option(help="Namespace of the gateway, which may call predictors.")
     ] = "moorage-system",
