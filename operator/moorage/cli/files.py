@@ -44,7 +44,7 @@ def documents(path: Path) -> list[Any]:
         raise UserError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {len(data)}")
     try:
         return [item for item in yaml.load_all(data, Loader=_Loader) if item is not None]
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, for `!!int abc`
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise UserError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error

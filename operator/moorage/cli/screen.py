@@ -82,7 +82,7 @@ _FACTS = {
 
 def predictions(photo: Path, answer: dict[str, Any]) -> RenderableType:
     """The best classes of one photo, best first."""
-    table = Table(title=f"{photo.name}", title_style="bold", title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(title=Text(photo.name), title_style="bold", title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("class", style="cyan")
     table.add_column("id", justify="right")
     table.add_column("confidence", justify="right")
@@ -90,7 +90,10 @@ def predictions(photo: Path, answer: dict[str, Any]) -> RenderableType:
     for item in answer["predictions"]:
         share = float(item["confidence"])
         table.add_row(
-            str(item["class_name"]), str(item["class_id"]), f"{share:.4f}", Text("█" * round(share * 30), style="green")
+            Text(str(item["class_name"])),
+            str(item["class_id"]),
+            f"{share:.4f}",
+            Text("█" * round(share * 30), style="green"),
         )
     return table
 
