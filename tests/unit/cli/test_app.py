@@ -1,0 +1,136 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.builders import document, model_deployment
+from typer.testing import CliRunner
+
+from moorage import __version__
+from moorage.api.crd import custom_resource_definition
+from moorage.cli.app import app, main
+from moorage.cli.yamltext import to_yaml
+from moorage.render import render
+
+SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "cat.yaml"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def file(name: str = "cats.yaml", **changes: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(to_yaml([document(**changes)]))
+        return path
+
+    return file
+
+
+@pytest.fixture
+def moor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """The console script: exit code, standard output, standard error."""
+
+    def run(*words: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["moor", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+def invoke(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(map(str, words)))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_version_prints_the_version() -> None:
+    assert invoke("version") == (0, f"{__version__}\n", "")
+
+
+def test_crd_prints_the_crd() -> None:
+    code, out, _ = invoke("crd")
+    assert code == 0
+    assert yaml.safe_load(out) == custom_resource_definition()
+
+
+def test_render_prints_what_the_operator_would_apply(write: Any) -> None:
+    code, out, err = invoke("render", write(scaling={"replicas": 2}))
+    assert (code, err) == (0, "")
+    assert list(yaml.safe_load_all(out)) == render(model_deployment(scaling={"replicas": 2}))
+
+
+def test_a_valid_file_is_said_to_be_valid(write: Any) -> None:
+    path = write()
+    assert invoke("validate", path, SAMPLE) == (0, f"{path}: cats: valid\n{SAMPLE}: cat: valid\n", "")
+
+
+def test_every_file_is_judged_even_after_a_bad_one(write: Any, tmp_path: Path) -> None:
+    bad, refused, good = write("a.yaml", scaling={"x": 1}), write("b.yaml", cache={"ttl": "5m"}), write("c.yaml")
+    code, out, err = invoke("validate", bad, refused, tmp_path / "gone.yaml", good)
+    assert code == 2
+    assert out == f"{good}: cats: valid\n"
+    assert err.splitlines() == [
+        f'{bad}: The ModelDeployment "cats" is invalid: unknown field "spec.scaling.x"',
+        f"{refused}: cats: NotYetSupported: spec.cache is not supported yet: remove it",
+        f"{tmp_path / 'gone.yaml'}: cannot be read: No such file or directory",
+    ]
+
+
+@pytest.mark.parametrize("command", ["up", "render"])
+def test_an_invalid_file_is_answered_in_the_words_of_the_api_server(moor: Any, write: Any, command: str) -> None:
+    path = write(scaling={"minReplicas": 3, "maxReplicas": 2})
+    code, out, err = moor(command, path)
+    assert (code, out) == (2, "")
+    assert err == (
+        f'moor: {path}: The ModelDeployment "cats" is invalid: spec.scaling: Invalid value: "object": '
+        "minReplicas is larger than maxReplicas: lower minReplicas or raise maxReplicas\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "render"])
+def test_what_is_not_supported_yet_is_refused(moor: Any, write: Any, command: str) -> None:
+    path = write(cache={"ttl": "5m"})
+    code, _, err = moor(command, path)
+    assert (code, err) == (2, f"moor: {path}: NotYetSupported: spec.cache is not supported yet: remove it\n")
+
+
+def test_a_nodes_files_are_refused_for_a_cluster(moor: Any, write: Any) -> None:
+    code, _, err = moor("render", write(model={"storageUri": "file:///models/cats"}))
+    assert code == 2
+    assert "StorageUriForbidden: spec.model.storageUri: file:// names a file" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["render", "/nowhere/cats.yaml"],
+        ["up", "/nowhere/cats.yaml"],
+        ["render"],
+        ["render", "a", "b"],
+        ["nonsense"],
+        ["up", str(SAMPLE), "--http-port=high"],
+        ["up", str(SAMPLE), "--http-port=70000"],
+        ["up", str(SAMPLE), "--nonsense"],
+        ["controller", "--port=high"],
+        ["controller", "--log-level=loud"],
+    ],
+)
+def test_a_users_mistake_ends_with_code_2_and_no_traceback(
+    moor: Any, words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))  # a controller must not find a cluster here
+    code, _, err = moor(*words)
+    assert code == 2
+    assert err
+    assert "Traceback" not in err
+
+
+def test_a_controller_without_a_cluster_says_so_with_code_3(
+    moor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    code, _, err = moor("controller", "--port=0")
+    assert code == 3
+    assert err.startswith("moor controller: expected a ServiceAccount or a kubeconfig, found neither")
