@@ -5,6 +5,7 @@ reconciliation is not lost, a spec may be large, and `kubectl delete` works with
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -14,19 +15,21 @@ from moorage.controller.credentials import Credentials
 from moorage.controller.engine import Engine
 
 
-def registry(engine: Engine, credentials: Credentials) -> kopf.OperatorRegistry:
+def registry(engine: Engine, credentials: Callable[[], Credentials]) -> kopf.OperatorRegistry:
     """The handlers of one controller process."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
     def login(**_: Any) -> kopf.ConnectionInfo:
+        """Also after a 401, when kopf takes only credentials that it has not seen fail: so they are read anew."""
+        found = credentials()
         return kopf.ConnectionInfo(
-            server=credentials.server,
-            ca_data=credentials.ca_data.encode() if credentials.ca_data else None,
-            insecure=credentials.insecure,
-            token=credentials.token,
-            certificate_data=credentials.certificate_data.encode() if credentials.certificate_data else None,
-            private_key_data=credentials.key_data.encode() if credentials.key_data else None,
+            server=found.server,
+            ca_data=found.ca_data.encode() if found.ca_data else None,
+            insecure=found.insecure,
+            token=found.token,
+            certificate_data=found.certificate_data.encode() if found.certificate_data else None,
+            private_key_data=found.key_data.encode() if found.key_data else None,
         )
 
     @kopf.on.startup(registry=handlers)
@@ -64,7 +67,7 @@ class _Endless:
             yield 20
 
 
-async def run(engine: Engine, credentials: Credentials, stop: asyncio.Event) -> None:
+async def run(engine: Engine, credentials: Callable[[], Credentials], stop: asyncio.Event) -> None:
     """Run kopf and the engine until `stop` is set."""
     await kopf.operator(
         registry=registry(engine, credentials),

@@ -65,7 +65,7 @@ async def _run(settings: ControllerSettings) -> ExitCode:
             return ExitCode.UNAVAILABLE
         log.info("controller started", extra={"host": settings.host, "port": settings.port})
         try:
-            await handlers.run(engine, load(os.environ), stop)
+            await handlers.run(engine, lambda: load(os.environ), stop)
         finally:
             await runner.cleanup()
     return ExitCode.OK

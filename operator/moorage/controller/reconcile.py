@@ -1,7 +1,7 @@
 """One look at one ModelDeployment: observe -> render -> apply -> evaluate -> patch status if changed.
 
 The same function serves creation, edits, restarts, child events and the resync timer; it looks at how things are, not at
-what happened. The workers of `handlers.py` call it and act on the `Outcome`.
+what happened. The workers of `engine.py` call it and act on the `Outcome`.
 """
 
 import logging
@@ -19,7 +19,7 @@ from moorage.api.messages import causes
 from moorage.controller import events
 from moorage.controller.apply import ApplyError, apply
 from moorage.controller.cluster import ApiError, Body, Cluster
-from moorage.controller.observe import MODEL_DEPLOYMENT, observe
+from moorage.controller.observe import MODEL_DEPLOYMENT, Observed, observe
 from moorage.controller.status import Failure, evaluate
 from moorage.controller.store import Key, Store
 from moorage.render import Capabilities, RenderSettings, refusal, render
@@ -68,10 +68,10 @@ class Reconciler:
         writes, retry_after_s, retry = 0, 0.0, False
         if deployment is not None and failure is None:
             try:
-                manifests = render(deployment, self.settings, self.capabilities())
-                writes = await apply(
-                    self.cluster, self.store, deployment.metadata.uid, manifests, observe(self.store, key)
-                )
+                manifests, observed = render(deployment, self.settings, self.capabilities()), observe(self.store, key)
+                if _missing(manifests, observed) and await self._went_unseen(key, body):
+                    return Outcome(Result.GONE)
+                writes = await apply(self.cluster, self.store, deployment.metadata.uid, manifests, observed)
             except ApplyError as error:
                 failure, retry, retry_after_s = Failure(error.reason, error.message), True, error.retry_after_s
         written = await self._write_status(key, body, deployment, failure)
@@ -80,6 +80,17 @@ class Reconciler:
         if failure:
             return Outcome(Result.REFUSED)
         return Outcome(Result.CHANGED if writes or written else Result.UNCHANGED)
+
+    async def _went_unseen(self, key: Key, body: Body) -> bool:
+        """Whether the resource is no more: kopf tells of no deletion that it missed while it was disconnected.
+
+        Asked before a child is made, since one without a living owner is collected, and would be made again for ever.
+        """
+        live = await self.cluster.get(MODEL_DEPLOYMENT, key.namespace, key.name)
+        if live is not None and live["metadata"]["uid"] == body["metadata"]["uid"]:
+            return False
+        self.store.remove(MODEL_DEPLOYMENT.kind, body)
+        return True
 
     async def _write_status(
         self, key: Key, body: Body, deployment: ModelDeployment | None, failure: Failure | None
@@ -97,6 +108,11 @@ class Reconciler:
             log.info("condition changed", extra=_fields(key, metadata, condition))
             await events.post(self.cluster, updated, condition, now)
         return True
+
+
+def _missing(manifests: list[Body], observed: Observed) -> bool:
+    present = {(kind, body["metadata"]["name"]) for kind, bodies in observed.children.items() for body in bodies}
+    return any((manifest["kind"], manifest["metadata"]["name"]) not in present for manifest in manifests)
 
 
 def _parse(body: Body) -> tuple[ModelDeployment | None, Failure | None]:
