@@ -214,6 +214,19 @@ async def test_a_deployment_that_is_gone_or_going_is_left_to_garbage_collection(
     assert world.server.writes == []
 
 
+@pytest.mark.parametrize("successor", [False, True])
+async def test_a_deployment_that_went_unseen_gets_no_children_again(world: World, successor: bool) -> None:
+    await world.reconcile()
+    for kind in world.children():
+        world.store.remove(kind, world.server.objects.pop(path(kind)))
+    del world.server.objects[OWNER]
+    if successor:
+        world.server.put(OWNER, stored(uid="uid-2"))
+    assert (await world.reconcile()).result is Result.GONE
+    assert world.server.writes == []
+    assert (await world.reconcile()).result is Result.GONE
+
+
 async def test_transitions_are_posted_as_events_and_losing_one_is_no_error(world: World) -> None:
     world.server.faults["POST", "/events"] = status(403, "Forbidden", "no events")
     assert (await world.reconcile()).result is Result.CHANGED
