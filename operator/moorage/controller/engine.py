@@ -41,8 +41,13 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to watch, wait for the first view of the children, then begin to work."""
-        self._tasks += [asyncio.create_task(watch.run(), name="watch") for watch in self._watches]
+        """Begin to watch, wait for the first view of the children, then begin to work.
+
+        Raises:
+            TimeoutError: the API server gave no such view in time. Call it again; the watches go on meanwhile.
+        """
+        if not self._tasks:
+            self._tasks += [asyncio.create_task(watch.run(), name="watch") for watch in self._watches]
         async with asyncio.timeout(SYNC_TIMEOUT_S):
             for watch in self._watches:
                 await watch.synced.wait()
