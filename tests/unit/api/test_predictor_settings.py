@@ -41,6 +41,7 @@ def of(**changes: object) -> PredictorSettings:
     )
 
 
+@pytest.mark.timeout(20)  # many examples
 @given(predictor_settings())
 @settings(max_examples=60, deadline=None)
 def test_what_is_rendered_is_what_is_parsed(wanted: PredictorSettings) -> None:
