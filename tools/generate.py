@@ -1,6 +1,7 @@
 """Writes every generated file of the repository: `make generate`. A test runs it with --check and compares.
 
-crds/  manifests/install.yaml  docs/reference/{metrics,conditions,modeldeployment,exit-codes,rbac}.md
+crds/  manifests/install.yaml
+docs/reference/{metrics,conditions,modeldeployment,predictor-settings,cli,exit-codes,rbac}.md
 """
 
 import sys
@@ -8,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from moorage.api import conditions, metrics
+import typer
+
+from moorage.api import PredictorSettings, conditions, metrics, predictor
 from moorage.api.crd import custom_resource_definition
 from moorage.api.exit_codes import ExitCode
+from moorage.cli.app import app
 from moorage.cli.yamltext import to_yaml
 from moorage.controller import install, rbac
 
@@ -27,6 +31,8 @@ def files() -> dict[str, str]:
         "docs/reference/metrics.md": _page("Metrics", _metrics()),
         "docs/reference/conditions.md": _page("Conditions and reasons", _conditions()),
         "docs/reference/modeldeployment.md": _page("ModelDeployment", _fields(crd)),
+        "docs/reference/predictor-settings.md": _page("Settings of the predictor", _predictor_settings()),
+        "docs/reference/cli.md": _page("The command moor", _cli()),
         "docs/reference/exit-codes.md": _page("Exit codes", _exit_codes()),
         "docs/reference/rbac.md": _page("What the controller may do", _rbac()),
     }
@@ -72,6 +78,50 @@ def _conditions() -> Iterator[str]:
         if kind == conditions.READY:
             yield ""
             yield "While not True, `Ready` repeats the reason and message of the first condition above that is not True."
+
+
+def _predictor_settings() -> Iterator[str]:
+    yield "What `moor serve` and `python -m moorage_predictor` are told. The operator and `moor up` write them; people rarely do."
+    yield "Exactly one of `--model-dir` and `--storage-uri` must be given. An unknown option ends the process with code 2."
+    yield ""
+    fields = PredictorSettings.model_json_schema()
+    rows = []
+    for name, schema in fields["properties"].items():
+        kind = next((choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"), schema)
+        default = "" if schema.get("default") in (None, []) else f"`{schema['default']!s}`"
+        rows.append(
+            (
+                f"`{predictor._FROM_ENV[name]}`" if name in predictor._FROM_ENV else f"`--{name.replace('_', '-')}`",
+                "required" if name in fields["required"] else default,
+                _limits({**kind, **({"enum": [kind["const"]]} if "const" in kind else {})}),
+                schema.get("description", ""),
+            )
+        )
+    yield from _table(("option or variable", "default", "limits", "meaning"), rows)
+
+
+def _cli() -> Iterator[str]:
+    yield "Every command ends with one of these [exit codes](exit-codes.md)."
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        yield ""
+        yield f"## moor {name}"
+        yield ""
+        yield command.help
+        rows = [
+            (
+                " / ".join(f"`{word}`" for word in (*each.opts, *each.secondary_opts)),
+                "required" if each.required else _default(each.default),
+                each.help or "",
+            )
+            for each in command.params
+        ]
+        if rows:
+            yield ""
+            yield from _table(("argument or option", "default", "meaning"), rows)
+
+
+def _default(value: object) -> str:
+    return "" if value in (None, False) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _exit_codes() -> Iterator[str]:
