@@ -111,6 +111,12 @@ IMAGE_PULL_FAILED = Reason(
     "A node cannot pull the predictor image.",
     "Correct spec.predictor.image, or name a pull secret in spec.predictor.imagePullSecrets.",
 )
+CONTAINER_CONFIG_FAILED = Reason(
+    "ContainerConfigFailed",
+    (PREDICTOR_READY,),
+    "A node cannot make the container, for instance because a Secret that it names is missing.",
+    "Make what the message names; the pod goes on by itself.",
+)
 UNSCHEDULABLE = Reason(
     "Unschedulable",
     (PREDICTOR_READY,),
@@ -137,5 +143,8 @@ WAITING_FOR_ROUTES = Reason(
     "Wait. If it lasts, the message has KServe's words.",
 )
 ALL_READY = Reason("Ready", (READY,), "The model answers at status.url.", "Nothing.")
+
+PROGRESS: Final = frozenset({DEPLOYING.name, WAITING_FOR_ROUTES.name, REPLACING.name})
+"""Reasons of a status that is False only for now: nobody has to act."""
 
 REASONS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Reason))

@@ -5,6 +5,7 @@ learn a second. The wording follows apiextensions-apiserver, and the contract te
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,11 @@ def causes(error: ValidationError, document: Any) -> list[Cause]:
 
 def _without_union_branches(items: list[Any]) -> list[Any]:
     """An integer-or-string field fails once for each of the two; what people need is the one that says most."""
+    parents = Counter(item["loc"][:-1] for item in items if item["loc"] and item["loc"][-1] in _UNION_BRANCHES)
     by_field: dict[tuple[int | str, ...], list[Any]] = {}
     for item in items:
         loc = item["loc"]
-        branch = loc and loc[-1] in _UNION_BRANCHES
+        branch = loc and loc[-1] in _UNION_BRANCHES and parents[loc[:-1]] > 1  # else it is a key of that name
         by_field.setdefault(loc[:-1] if branch else loc, []).append({**item, "loc": loc[:-1]} if branch else item)
     chosen: list[Any] = []
     for group in by_field.values():

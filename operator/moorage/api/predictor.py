@@ -10,7 +10,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -140,11 +140,14 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+LoadStage = Literal["import", "fetch", "weights", "warmup", "ready"]
+
+
 @dataclass(frozen=True)
 class LoadProgress:
     """One step of loading a model; the predictor writes it to stderr as a JSON line, `moor up` draws it as a bar."""
 
-    stage: Literal["import", "fetch", "weights", "warmup", "ready"]
+    stage: LoadStage
     done: int
     total: int
 
@@ -158,6 +161,7 @@ class LoadProgress:
         if not line.startswith('{"progress":'):
             return None
         try:
-            return cls(**json.loads(line)["progress"])
+            made = cls(**json.loads(line)["progress"])
         except (ValueError, TypeError):
             return None
+        return made if made.stage in get_args(LoadStage) else None

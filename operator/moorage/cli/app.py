@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,8 +29,8 @@ File = Annotated[Path, typer.Argument(help="A YAML file with a ModelDeployment."
 def up(
     file: File,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="Port for V1 and V2 REST.")] = HTTP_PORT,
-    grpc_port: Annotated[int, typer.Option(help="Port for V2 gRPC.")] = GRPC_PORT,
+    http_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for V1 and V2 REST.")] = HTTP_PORT,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for V2 gRPC.")] = GRPC_PORT,
     model_root: Annotated[Path | None, typer.Option(help="file:// weights must lie below this folder.")] = None,
     storage_allow_host: Annotated[
         list[str] | None,
@@ -98,7 +100,7 @@ def crd() -> None:
 def controller(
     predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
     host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics.")] = 8085,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /healthz, /readyz and /metrics.")] = 8085,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Least level that is logged.")
     ] = "info",
@@ -129,8 +131,8 @@ def controller(
         enabled=network_policies,
         gateway_namespace=gateway_namespace,
         prometheus_namespace=prometheus_namespace,
-        node_cidrs=tuple(node_cidr or ()),
-        storage_cidrs=tuple(storage_cidr or defaults.storage_cidrs),
+        node_cidrs=_networks("--node-cidr", node_cidr or ()),
+        storage_cidrs=_networks("--storage-cidr", storage_cidr or defaults.storage_cidrs),
         storage_ports=tuple(storage_port or defaults.storage_ports),
     )
     settings = RenderSettings(predictor_image=predictor_image or RenderSettings().predictor_image, network=network)
@@ -141,6 +143,15 @@ def controller(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _networks(option: str, texts: Iterable[str]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise UserError(f"{option}: expected a network such as 10.0.0.0/8, found {text!r}: {error}") from error
+    return tuple(texts)
 
 
 def main() -> None:

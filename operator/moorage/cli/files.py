@@ -23,6 +23,18 @@ class UserError(Exception):
 class _Loader(yaml.SafeLoader):
     """Reads dates as text, as kubectl does; everything else is PyYAML's safe subset."""
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A key that stands twice is a mistake, as it is for the API server; PyYAML takes the last one in silence."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key.value!r} already set", problem_mark=key.start_mark
+                )
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -58,7 +70,10 @@ def model_deployments(path: Path) -> list[ModelDeployment]:
     """
     found, complaints = [], []
     for document in documents(path):
-        if isinstance(document, dict) and document.get("kind") not in (None, "ModelDeployment"):
+        if not isinstance(document, dict):
+            complaints.append(f"{path}: expected an object with apiVersion and kind, found {str(document)[:60]!r}")
+            continue
+        if document.get("kind") not in (None, "ModelDeployment"):
             continue
         try:
             found.append(check(document))

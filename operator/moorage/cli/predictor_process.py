@@ -6,7 +6,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import IO
@@ -16,6 +15,9 @@ from moorage.api.predictor import ready_path
 from moorage.cli.files import UserError
 
 POLL_S = 0.02
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The predictor is on this machine, whatever `http_proxy` says."""
+
 STOP_MARGIN_S = 5.0
 
 
@@ -37,7 +39,7 @@ class PredictorProcess:
                 ExitCode.UNAVAILABLE,
             )
         self._settings, self._on_progress, self._on_line = settings, on_progress, on_line
-        self.last_lines: deque[str] = deque(maxlen=20)
+        self._told_ready = threading.Event()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "moorage_predictor", *settings.argv()],
             stdin=subprocess.PIPE,
@@ -65,7 +67,8 @@ class PredictorProcess:
             if (code := self._child.poll()) is not None:
                 self._reader.join(timeout=2)
                 raise UserError("", _exit_code(code))
-            if self._answers():
+            # Its own word comes first: something else may answer on the port before the child has tried to take it.
+            if self._told_ready.is_set() and self._answers():
                 return True
         return False
 
@@ -90,7 +93,7 @@ class PredictorProcess:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.url + ready_path(self._settings.model_name), timeout=5) as answer:  # noqa: S310 - our own child
+            with DIRECTLY.open(self.url + ready_path(self._settings.model_name), timeout=5) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -101,8 +104,9 @@ class PredictorProcess:
             progress = LoadProgress.from_line(text)
             if progress is not None:
                 self._on_progress(progress)
+                if progress.stage == "ready":
+                    self._told_ready.set()
             else:
-                self.last_lines.append(text)
                 self._on_line(text)
 
 

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
 from moorage.cli import screen
 from moorage.cli.files import UserError, one_model_deployment
-from moorage.cli.predictor_process import PredictorProcess, now
+from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, now
 from moorage.render import local_settings, refusal, render
 
 SAMPLE_PHOTO = Path(__file__).parent / "photos" / "chelsea.png"
@@ -142,7 +142,7 @@ def _ask(url: str, model: str, photo: Path) -> dict[str, Any]:
         f"{url}/v1/models/{model}:predict", body, {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 - our own child
+        with DIRECTLY.open(request, timeout=120) as answer:
             first: dict[str, Any] = json.load(answer)["predictions"][0]
             return first
     except urllib.error.HTTPError as error:

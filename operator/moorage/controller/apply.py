@@ -99,5 +99,5 @@ def _translated(error: ApiError, kind: str, name: str) -> ApplyError:
     if (
         error.code == 404 and error.reason != "NotFound"
     ):  # not a Status object: the path itself is unknown, so is the kind
-        return ApplyError(KSERVE_UNAVAILABLE, f"the cluster has no {kind}: install KServe (0.15 or newer)", 5.0)
+        return ApplyError(KSERVE_UNAVAILABLE, f"the cluster has no {kind}: install KServe (0.16 or newer)", 5.0)
     return ApplyError(APPLY_FAILED, f"{kind} {name}: {error.message}", error.retry_after_s or 0.0)

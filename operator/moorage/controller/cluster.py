@@ -214,6 +214,9 @@ def _parsed(text: str | bytes) -> Body:
 
 
 def _unreachable(error: BaseException) -> ApiError:
+    """In words that are the same each time: aiohttp's own hold addresses of objects."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ApiError(0, "Unreachable", f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}")
     return ApiError(0, "Unreachable", str(error) or type(error).__name__)
 
 

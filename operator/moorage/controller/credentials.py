@@ -33,12 +33,19 @@ class Credentials:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def ssl_context(self) -> ssl.SSLContext:
-        """TLS with the cluster's own CA and, if there is one, the client's certificate."""
-        context = ssl.create_default_context(cadata=self.ca_data)
-        if self.insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if self.certificate_data and self.key_data:
-            _load_pair(context, self.certificate_data, self.key_data)
+        """TLS with the cluster's own CA and, if there is one, the client's certificate.
+
+        Raises:
+            CredentialsError: they are not certificates.
+        """
+        try:
+            context = ssl.create_default_context(cadata=self.ca_data)
+            if self.insecure:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if self.certificate_data and self.key_data:
+                _load_pair(context, self.certificate_data, self.key_data)
+        except (ssl.SSLError, ValueError) as error:
+            raise CredentialsError(f"the certificates for {self.server} cannot be used: {error}") from error
         return context
 
 
@@ -58,14 +65,17 @@ def load(env: Mapping[str, str]) -> Credentials:
         CredentialsError: neither a ServiceAccount nor a usable kubeconfig is there.
     """
     host = env.get("KUBERNETES_SERVICE_HOST")
-    if host and "KUBECONFIG" not in env and (SERVICE_ACCOUNT / "token").exists():
+    if host and not env.get("KUBECONFIG") and (SERVICE_ACCOUNT / "token").exists():
         host = f"[{host}]" if ":" in host else host
-        return Credentials(
-            server=f"https://{host}:{env.get('KUBERNETES_SERVICE_PORT', '443')}",
-            ca_data=(SERVICE_ACCOUNT / "ca.crt").read_text(),
-            token=(SERVICE_ACCOUNT / "token").read_text().strip(),
-        )
-    path = Path(env.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)[0]).expanduser()
+        try:
+            return Credentials(
+                server=f"https://{host}:{env.get('KUBERNETES_SERVICE_PORT', '443')}",
+                ca_data=(SERVICE_ACCOUNT / "ca.crt").read_text(),
+                token=(SERVICE_ACCOUNT / "token").read_text().strip(),
+            )
+        except OSError as error:
+            raise CredentialsError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    path = _kubeconfig(env)
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -82,6 +92,13 @@ def load(env: Mapping[str, str]) -> Credentials:
         raise CredentialsError(
             f"{path}: expected a kubeconfig with a current context, but {type(error).__name__}: {error}"
         ) from error
+
+
+def _kubeconfig(env: Mapping[str, str]) -> Path:
+    """The first file of $KUBECONFIG that exists, as kubectl would merge from; else the first, for the message."""
+    named = [Path(part).expanduser() for part in env.get("KUBECONFIG", "").split(os.pathsep) if part]
+    paths = named or [Path("~/.kube/config").expanduser()]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _from_kubeconfig(config: Mapping[str, Any], folder: Path) -> Credentials:

@@ -39,6 +39,7 @@ class Engine:
             for resource in (*CHILDREN.values(), DEPLOYMENT, POD)
         ]
         self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
 
     async def start(self) -> None:
         """Begin to watch, wait for the first view of the children, then begin to work.
@@ -53,6 +54,7 @@ class Engine:
                 await watch.synced.wait()
         self._tasks += [asyncio.create_task(self._work(), name=f"worker-{i}") for i in range(WORKERS)]
         self._tasks.append(asyncio.create_task(self._resync(), name="resync"))
+        self._started = True
 
     async def stop(self) -> None:
         """End all tasks; a reconciliation that is cut off is begun again by the next start."""
@@ -71,8 +73,12 @@ class Engine:
         self._queue.succeed(key_of(body))
 
     def healthy(self) -> bool:
-        """Whether every task still runs."""
-        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+        """Whether no task has ended by itself; none is started yet while the API server does not answer."""
+        return not any(task.done() for task in self._tasks)
+
+    def ready(self) -> bool:
+        """Whether the first view of the cluster is in and work goes on."""
+        return self._started and self.healthy()
 
     def update_gauges(self) -> None:
         """Count the ModelDeployments by readiness; called before metrics are read."""

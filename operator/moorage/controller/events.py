@@ -5,7 +5,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from moorage.api.conditions import READY
+from moorage.api.conditions import ACCEPTED, PROGRESS, READY
 from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.observe import EVENT
 
@@ -19,7 +19,7 @@ def transitions(before: Body, after: Body) -> list[dict[str, Any]]:
     for item in after["conditions"]:
         was = old.get(item["type"])
         if was is None:
-            if item["type"] == "Accepted" or item["status"] == "True":
+            if item["type"] == ACCEPTED or item["status"] == "True":
                 changed.append(item)
         elif (was["status"], was["reason"]) != (item["status"], item["reason"]):
             changed.append(item)
@@ -46,7 +46,7 @@ async def post(cluster: Cluster, owner: Body, condition: dict[str, Any], now: da
             "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"],
         },
-        "type": "Normal" if condition["status"] == "True" else "Warning",
+        "type": "Normal" if condition["status"] == "True" or condition["reason"] in PROGRESS else "Warning",
         "reason": condition["reason"],
         "message": f"{condition['type']}={condition['status']}: {condition['message']}"[:1024],
         "source": {"component": "moorage"},

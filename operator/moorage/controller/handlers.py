@@ -5,6 +5,7 @@ reconciliation is not lost, a spec may be large, and `kubectl delete` works with
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ class _Endless:
     def __iter__(self) -> Any:
         yield from (1, 1, 2, 3, 5, 8, 13)
         while True:
-            yield 20
+            yield random.uniform(15, 25)  # noqa: S311 - jitter, not a secret
 
 
 async def run(engine: Engine, credentials: Callable[[], Credentials], stop: asyncio.Event) -> None:

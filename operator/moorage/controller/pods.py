@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from moorage.api.conditions import (
+    CONTAINER_CONFIG_FAILED,
     CRASH_LOOPING,
     IMAGE_PULL_FAILED,
     MODEL_LOAD_FAILED,
@@ -15,7 +16,9 @@ from moorage.api.exit_codes import ExitCode
 from moorage.controller.cluster import Body
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
+_CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _STORAGE_INITIALIZER = "storage-initializer"
+_PREDICTOR = "kserve-container"
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,19 @@ def worst_trouble(pods: list[Body]) -> Trouble | None:
     return min(found, key=lambda trouble: _ORDER.index(trouble.reason)) if found else None
 
 
-_ORDER = (MODEL_LOAD_FAILED, STORAGE_FAILED, OUT_OF_MEMORY, IMAGE_PULL_FAILED, CRASH_LOOPING, UNSCHEDULABLE)
+_ORDER = (
+    MODEL_LOAD_FAILED,
+    STORAGE_FAILED,
+    OUT_OF_MEMORY,
+    IMAGE_PULL_FAILED,
+    CONTAINER_CONFIG_FAILED,
+    CRASH_LOOPING,
+    UNSCHEDULABLE,
+)
 
 
 def _trouble(pod: Body) -> Trouble | None:
     status, name = pod.get("status", {}), pod["metadata"]["name"]
-    if "deletionTimestamp" in pod["metadata"]:
-        return None
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         if not container.get("ready") and (trouble := _container_trouble(container, name)):
             return trouble
@@ -49,25 +58,28 @@ def _trouble(pod: Body) -> Trouble | None:
 
 
 def _container_trouble(container: Body, pod: str) -> Trouble | None:
-    state = container.get("state", {})
-    waiting = state.get("waiting", {})
-    if waiting.get("reason") in _PULL:
-        return Trouble(
-            IMAGE_PULL_FAILED, f"pod {pod}: {waiting['reason']}: {waiting.get('message', container.get('image', ''))}"
-        )
-    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
-    if not ended or (code := ended.get("exitCode", 0)) == 0:
-        return None
+    waiting = container.get("state", {}).get("waiting", {})
+    why, words = waiting.get("reason"), waiting.get("message", "")
+    if why in _PULL:
+        return Trouble(IMAGE_PULL_FAILED, f"pod {pod}: {why}: {words or container.get('image', '')}")
+    if why in _CONFIG:
+        return Trouble(CONTAINER_CONFIG_FAILED, f"pod {pod}: {why}: {words}")
+    ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    if not ended or (ended.get("exitCode", 0) == 0 and why != "CrashLoopBackOff"):
+        return None  # an end in order, as after a drain
+    return _end_trouble(container["name"], ended, pod)
+
+
+def _end_trouble(container: str, ended: Body, pod: str) -> Trouble:
+    code = ended.get("exitCode", 0)
     said = " ".join(str(ended.get("message", "")).split())[:1000]
     if ended.get("reason") == "OOMKilled":
         return Trouble(
-            OUT_OF_MEMORY, f"pod {pod}: container {container['name']} was killed for using more memory than its limit"
+            OUT_OF_MEMORY, f"pod {pod}: container {container} was killed for using more memory than its limit"
         )
-    if container["name"] == _STORAGE_INITIALIZER:
+    if container == _STORAGE_INITIALIZER:
         return Trouble(STORAGE_FAILED, f"pod {pod}: the storage initializer ended with exit code {code}: {said}")
-    if code == ExitCode.INVALID_INPUT:
+    if container == _PREDICTOR and code == ExitCode.INVALID_INPUT:
         return Trouble(MODEL_LOAD_FAILED, f"pod {pod}: {said or 'the model could not be loaded; see the log'}")
-    return Trouble(
-        CRASH_LOOPING,
-        f"pod {pod}: container {container['name']} ended with exit code {code}: {said or ended.get('reason', '')}",
-    )
+    words = said or ended.get("reason", "")
+    return Trouble(CRASH_LOOPING, f"pod {pod}: container {container} ended with exit code {code}: {words}")

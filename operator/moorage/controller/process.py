@@ -42,7 +42,7 @@ def main(settings: ControllerSettings) -> ExitCode:
     try:
         return uvloop.run(_run(settings))
     except CredentialsError as error:
-        print(f"moor controller: {error}", file=sys.stderr)  # noqa: T201 - a message for the user, not a log line
+        sys.stderr.write(f"moor controller: {error}\n")
         return ExitCode.UNAVAILABLE
 
 
@@ -56,24 +56,33 @@ async def _run(settings: ControllerSettings) -> ExitCode:
         runner = web.AppRunner(_app(engine, instruments), access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-        except OSError as error:
-            print(  # noqa: T201 - a message for the user
-                f"moor controller: cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port",
-                file=sys.stderr,
-            )
-            return ExitCode.UNAVAILABLE
-        log.info("controller started", extra={"host": settings.host, "port": settings.port})
-        try:
+            if not await _listen(runner, settings):
+                return ExitCode.UNAVAILABLE
+            log.info("controller started", extra={"host": settings.host, "port": settings.port})
             await handlers.run(engine, lambda: load(os.environ), stop)
         finally:
             await runner.cleanup()
     return ExitCode.OK
 
 
+async def _listen(runner: web.AppRunner, settings: ControllerSettings) -> bool:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        sys.stderr.write(
+            f"moor controller: cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "choose another with --host and --port\n"
+        )
+        return False
+    return True
+
+
 def _app(engine: Engine, instruments: Instruments) -> web.Application:
-    async def health(_: web.Request) -> web.Response:
-        return web.json_response({"live": True}) if engine.healthy() else web.json_response({"live": False}, status=503)
+    async def live(_: web.Request) -> web.Response:
+        return web.json_response({"live": engine.healthy()}, status=200 if engine.healthy() else 503)
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.json_response({"ready": engine.ready()}, status=200 if engine.ready() else 503)
 
     async def metrics(_: web.Request) -> web.Response:
         engine.update_gauges()
@@ -82,5 +91,5 @@ def _app(engine: Engine, instruments: Instruments) -> web.Application:
         )
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", health), web.get("/readyz", health), web.get("/metrics", metrics)])
+    app.add_routes([web.get("/healthz", live), web.get("/readyz", ready), web.get("/metrics", metrics)])
     return app

@@ -18,11 +18,11 @@ from moorage.api.conditions import INVALID_SPEC
 from moorage.api.messages import causes
 from moorage.controller import events
 from moorage.controller.apply import ApplyError, apply
-from moorage.controller.cluster import ApiError, Body, Cluster
+from moorage.controller.cluster import Body, Cluster
 from moorage.controller.observe import MODEL_DEPLOYMENT, Observed, observe
-from moorage.controller.status import Failure, evaluate
+from moorage.controller.status import Judged, evaluate
 from moorage.controller.store import Key, Store
-from moorage.render import Capabilities, RenderSettings, refusal, render
+from moorage.render import Capabilities, Refusal, RenderSettings, refusal, render
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Reconciler:
                     return Outcome(Result.GONE)
                 writes = await apply(self.cluster, self.store, deployment.metadata.uid, manifests, observed)
             except ApplyError as error:
-                failure, retry, retry_after_s = Failure(error.reason, error.message), True, error.retry_after_s
+                failure, retry, retry_after_s = Refusal(error.reason, error.message), True, error.retry_after_s
         written = await self._write_status(key, body, deployment, failure)
         if retry:
             return Outcome(Result.RETRY, retry_after_s)
@@ -93,10 +93,16 @@ class Reconciler:
         return True
 
     async def _write_status(
-        self, key: Key, body: Body, deployment: ModelDeployment | None, failure: Failure | None
+        self, key: Key, body: Body, deployment: ModelDeployment | None, failure: Refusal | None
     ) -> bool:
         before, metadata, now = body.get("status", {}), body["metadata"], self.clock()
-        status = evaluate(deployment, metadata.get("generation", 0), observe(self.store, key), failure, before, now)
+        judged = Judged(
+            name=key.name,
+            generation=metadata.get("generation", 0),
+            version=deployment.spec.model.version if deployment else None,
+            failure=failure,
+        )
+        status = evaluate(judged, observe(self.store, key), before, now)
         if status == before:
             return False
         changes = {**{name: None for name in before if name not in status}, **status}
@@ -115,13 +121,12 @@ def _missing(manifests: list[Body], observed: Observed) -> bool:
     return any((manifest["kind"], manifest["metadata"]["name"]) not in present for manifest in manifests)
 
 
-def _parse(body: Body) -> tuple[ModelDeployment | None, Failure | None]:
+def _parse(body: Body) -> tuple[ModelDeployment | None, Refusal | None]:
     try:
         deployment = ModelDeployment.model_validate(body)
     except ValidationError as error:
-        return None, Failure(INVALID_SPEC, "; ".join(str(cause) for cause in causes(error, body)))
-    refused = refusal(deployment)
-    return deployment, Failure(refused.reason, refused.message) if refused else None
+        return None, Refusal(INVALID_SPEC, "; ".join(str(cause) for cause in causes(error, body)))
+    return deployment, refusal(deployment)
 
 
 def _fields(key: Key, metadata: Body, condition: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +138,3 @@ def _fields(key: Key, metadata: Body, condition: dict[str, Any]) -> dict[str, An
         "status": condition["status"],
         "reason": condition["reason"],
     }
-
-
-__all__ = ["ApiError", "Outcome", "Reconciler", "Result"]

@@ -1,4 +1,4 @@
-"""What a ModelDeployment's status must say, judged purely: `evaluate(deployment, observed, failure, previous, now)`.
+"""What a ModelDeployment's status must say, judged purely: `evaluate(judged, observed, previous, now)`.
 
 Accepted        the spec, and whether its objects could be applied
 PredictorReady  KServe's word, corrected by what the pods say
@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from moorage.api import conditions as c
-from moorage.api.v1alpha1 import ModelDeployment
 from moorage.controller.cluster import Body
 from moorage.controller.observe import Observed
 from moorage.controller.pods import worst_trouble
-from moorage.render import POD_HASH, pod_labels
+from moorage.render import POD_HASH, Refusal, pod_labels
 
 
 @dataclass(frozen=True)
@@ -28,46 +27,51 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why the deployment is not accepted."""
+class Judged:
+    """What was looked at, and what came of it."""
 
-    reason: c.Reason
-    message: str
+    name: str
+    generation: int
+    version: str | None
+    """The version label that was asked for; None if the spec could not be read."""
+    failure: Refusal | None = None
+    """Why it was not accepted or could not be applied."""
 
 
-def evaluate(
-    deployment: ModelDeployment | None,
-    generation: int,
-    observed: Observed,
-    failure: Failure | None,
-    previous: Body,
-    now: datetime,
-) -> Body:
+def evaluate(judged: Judged, observed: Observed, previous: Body, now: datetime) -> Body:
     """The whole status. Times of conditions that have not changed are taken over, so equal facts give equal bytes.
 
     Args:
-        deployment: the parsed resource, or None if it could not be parsed.
-        generation: the generation that was judged.
+        judged: the generation that was judged, and how.
         observed: the children and pods after the apply.
-        failure: why the deployment was not accepted or applied, if so.
         previous: the status as it stands.
         now: timezone-aware.
     """
-    verdicts = _verdicts(observed, failure)
-    status: Body = {
-        "conditions": [_condition(kind, verdict, generation, previous, now) for kind, verdict in verdicts.items()],
-        "observedGeneration": generation,
-        "replicas": len([pod for pod in observed.pods if "deletionTimestamp" not in pod["metadata"]]),
+    verdicts = _verdicts(observed, judged.failure)
+    serving = verdicts[c.PREDICTOR_READY].status == "True" and judged.failure is None
+    version = judged.version if serving else previous.get("version")
+    url = _url(observed)
+    return {
+        "conditions": [
+            _condition(kind, verdict, judged.generation, previous, now) for kind, verdict in verdicts.items()
+        ],
+        "observedGeneration": judged.generation,
+        "replicas": len([pod for pod in observed.pods if _exists(pod)]),
+        "selector": ",".join(f"{key}={value}" for key, value in sorted(pod_labels(judged.name).items())),
+        **({"version": version} if version else {}),
+        **({"url": url} if url else {}),
     }
-    if deployment is not None:
-        status["selector"] = ",".join(f"{key}={value}" for key, value in sorted(pod_labels(deployment).items()))
-        status["version"] = deployment.spec.model.version
-    if url := _url(observed):
-        status["url"] = url
-    return status
 
 
-def _verdicts(observed: Observed, failure: Failure | None) -> dict[str, Verdict]:
+def _exists(pod: Body) -> bool:
+    """Not one that is going, or that has ended for good (evicted, for instance) and is only kept for its story."""
+    return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") not in (
+        "Failed",
+        "Succeeded",
+    )
+
+
+def _verdicts(observed: Observed, failure: Refusal | None) -> dict[str, Verdict]:
     accepted = (
         Verdict("False", failure.reason, failure.message)
         if failure
@@ -87,7 +91,7 @@ def _verdicts(observed: Observed, failure: Failure | None) -> dict[str, Verdict]
     return verdicts
 
 
-def _predictor(observed: Observed, failure: Failure | None) -> Verdict:
+def _predictor(observed: Observed, failure: Refusal | None) -> Verdict:
     service = observed.inference_service
     if service is None:
         if failure:
@@ -103,14 +107,14 @@ def _predictor(observed: Observed, failure: Failure | None) -> Verdict:
     behind = _rollout(service, observed.deployments)
     if theirs.get("status") == "True" and behind is None:
         return Verdict("True", c.SERVING, "the model is loaded and answers")
-    if trouble := worst_trouble(observed.pods):
+    if trouble := worst_trouble([pod for pod in observed.pods if _exists(pod)]):
         return Verdict("False", trouble.reason, trouble.message)
     words = behind or theirs.get("message") or "waiting for KServe"
     names = ", ".join(pod["metadata"]["name"] for pod in observed.pods[:3])
     return Verdict("False", c.DEPLOYING, f"{words}; pods: {names}" if names else words)
 
 
-def _routes(observed: Observed, failure: Failure | None) -> Verdict:
+def _routes(observed: Observed, failure: Refusal | None) -> Verdict:
     service = observed.inference_service
     if service is None and failure:
         return Verdict("False", c.NOT_ACCEPTED, "nothing has been made; see the condition Accepted")

@@ -16,6 +16,8 @@ from moorage.render import OWNER_LABEL
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+BETWEEN_STREAMS_S = 0.1
+"""The server ends a stream after minutes; one that ends each at once must not keep us busy."""
 
 
 class Watch:
@@ -46,6 +48,7 @@ class Watch:
                 wait_s = FIRST_WAIT_S
                 while True:
                     version = await self._follow(version)
+                    await asyncio.sleep(BETWEEN_STREAMS_S)
             except ApiError as error:
                 if error.code == 404:
                     self._missing()
@@ -55,6 +58,8 @@ class Watch:
                         self._resource.plural,
                         extra={"reason": error.reason, "error": error.message},
                     )
+            except Exception:
+                log.exception("watch of %s failed", self._resource.plural)
             await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 

@@ -15,7 +15,7 @@ DEFAULT_SCALE_TARGET = 80
 def inference_service(deployment: ModelDeployment, runtime: Manifest, capabilities: Capabilities) -> Manifest:
     """The service that runs `runtime`. Its own annotations hold nothing that changes: KServe copies them to the pods."""
     pod: Manifest = {
-        "labels": {**labels(deployment), **pod_labels(deployment)},
+        "labels": {**labels(deployment), **pod_labels(deployment.metadata.name)},
         "serviceAccountName": child_name(deployment),
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": TERMINATION_GRACE_S,

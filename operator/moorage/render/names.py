@@ -26,9 +26,9 @@ def labels(deployment: ModelDeployment) -> dict[str, str]:
     }
 
 
-def pod_labels(deployment: ModelDeployment) -> dict[str, str]:
-    """What selects the pods of a deployment, here and in status.selector."""
-    return {OWNER_LABEL: deployment.metadata.name, "component": "predictor"}
+def pod_labels(name: str) -> dict[str, str]:
+    """What selects the pods of the deployment of that name, here and in status.selector."""
+    return {OWNER_LABEL: name, "component": "predictor"}
 
 
 def metadata(deployment: ModelDeployment, name: str) -> Manifest:

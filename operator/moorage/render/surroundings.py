@@ -29,7 +29,7 @@ def pod_disruption_budget(deployment: ModelDeployment) -> Manifest | None:
         "metadata": metadata(deployment, child_name(deployment)),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": pod_labels(deployment)},
+            "selector": {"matchLabels": pod_labels(deployment.metadata.name)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }
@@ -42,7 +42,7 @@ def network_policy(deployment: ModelDeployment, settings: NetworkSettings) -> Ma
         "kind": "NetworkPolicy",
         "metadata": metadata(deployment, child_name(deployment)),
         "spec": {
-            "podSelector": {"matchLabels": pod_labels(deployment)},
+            "podSelector": {"matchLabels": pod_labels(deployment.metadata.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": _ingress(settings),
             "egress": [_dns(), *_stores(deployment, settings)],
@@ -90,6 +90,8 @@ def _stores(deployment: ModelDeployment, settings: NetworkSettings) -> list[Mani
             block for block in settings.blocked_cidrs if (":" in block) == (":" in cidr) and cidr.endswith("/0")
         ]
         blocks.append({"ipBlock": {"cidr": cidr, **({"except": excepted} if excepted else {})}})
+    if not blocks:
+        return []  # an empty `to` would mean everywhere
     return [{"to": blocks, "ports": [_tcp(port) for port in settings.storage_ports]}]
 
 

@@ -115,6 +115,12 @@ def test_a_nodes_files_are_refused_for_a_cluster(moor: Any, write: Any) -> None:
         ["up", str(SAMPLE), "--nonsense"],
         ["controller", "--port=high"],
         ["controller", "--log-level=loud"],
+        ["controller", "--port=70000"],
+        ["controller", "--port=0"],
+        ["controller", "--node-cidr=garbage"],
+        ["controller", "--storage-cidr=10.0.0.1/8"],
+        ["up", "cat.yaml", "--http-port=0"],
+        ["up", "cat.yaml", "--grpc-port=65536"],
     ],
 )
 def test_a_users_mistake_ends_with_code_2_and_no_traceback(
@@ -131,6 +137,6 @@ def test_a_controller_without_a_cluster_says_so_with_code_3(
     moor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    code, _, err = moor("controller", "--port=0")
+    code, _, err = moor("controller", "--port=8085")
     assert code == 3
     assert err.startswith("moor controller: expected a ServiceAccount or a kubeconfig, found neither")

@@ -113,3 +113,17 @@ def test_what_is_written_has_no_aliases_and_reads_back(file: Path) -> None:
     assert "&id" not in text
     file.write_text(text)
     assert documents(file) == [{"one": shared, "two": shared}]
+
+
+def test_a_key_that_stands_twice_is_named_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("kind: ModelDeployment\nspec:\n  model: {}\n  model: {}\n")
+    with pytest.raises(UserError, match=r"twice\.yaml:4:3: not valid YAML: key 'model' already set"):
+        documents(file)
+
+
+def test_a_document_that_is_no_object_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "text.yaml"
+    file.write_text("just words\n")
+    with pytest.raises(UserError, match=r"expected an object with apiVersion and kind, found 'just words'"):
+        model_deployments(file)

@@ -6,15 +6,15 @@ from tests.builders import model_deployment
 
 from moorage.api import conditions as c
 from moorage.controller.observe import Observed
-from moorage.controller.status import Failure, evaluate
-from moorage.render import POD_HASH, render
+from moorage.controller.status import Judged, evaluate
+from moorage.render import POD_HASH, Refusal, render
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=7)
 READY = [{"type": "PredictorReady", "status": "True"}, {"type": "IngressReady", "status": "True"}]
 WAITING = [{"type": "PredictorReady", "status": "False", "message": "Minimum replicas unavailable"}]
 URL = "http://cats.demo.example.com"
-FAILURE = Failure(c.INVALID_SPEC, "spec.model: Required value")
+FAILURE = Refusal(c.INVALID_SPEC, "spec.model: Required value")
 
 
 def service(conditions: list[dict[str, Any]] | None = None, **status: Any) -> dict[str, Any]:
@@ -36,12 +36,15 @@ def ended(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]
     return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
 
 
+def looked_at(**changes: Any) -> Judged:
+    return Judged(**{"name": "cats", "generation": 3, "version": "1", **changes})
+
+
 def judged(*pods: dict[str, Any], isvc: dict[str, Any] | None = None, **changes: Any) -> dict[str, dict[str, Any]]:
     """The conditions by type."""
     children = {"InferenceService": [isvc]} if isvc else {}
     observed = Observed(children=children, pods=list(pods))
-    arguments: dict[str, Any] = {"deployment": model_deployment(), "generation": 3, "failure": None, "previous": {}}
-    status = evaluate(observed=observed, now=NOW, **{**arguments, **changes})
+    status = evaluate(looked_at(**changes), observed, {}, NOW)
     return {item["type"]: item for item in status["conditions"]}
 
 
@@ -112,21 +115,21 @@ def kserves_deployment(
 )
 def test_a_model_is_not_said_to_serve_a_change_that_its_pods_do_not_have(behind: dict[str, Any], message: str) -> None:
     observed = Observed(children={"InferenceService": [service(READY, url=URL)]}, deployments=[behind])
-    found = evaluate(model_deployment(), 3, observed, None, {}, NOW)["conditions"][1]
+    found = evaluate(looked_at(), observed, {}, NOW)["conditions"][1]
     assert (found["status"], found["reason"], found["message"]) == ("False", "Deploying", message)
 
 
 def test_a_model_whose_pods_have_the_latest_change_serves_it() -> None:
     children = {"InferenceService": [service(READY, url=URL)]}
     observed = Observed(children=children, deployments=[kserves_deployment()])
-    assert evaluate(model_deployment(), 3, observed, None, {}, NOW)["conditions"][3]["status"] == "True"
+    assert evaluate(looked_at(), observed, {}, NOW)["conditions"][3]["status"] == "True"
 
 
 def test_a_service_without_our_annotation_is_judged_all_the_same() -> None:
     stripped = service(READY, url=URL)
     del stripped["spec"]["predictor"]["annotations"]
     observed = Observed(children={"InferenceService": [stripped]}, deployments=[kserves_deployment()])
-    assert evaluate(model_deployment(), 3, observed, FAILURE, {}, NOW)["conditions"][0]["reason"] == "InvalidSpec"
+    assert evaluate(looked_at(failure=FAILURE), observed, {}, NOW)["conditions"][0]["reason"] == "InvalidSpec"
 
 
 def test_a_refusal_by_kserve_is_told_in_its_words() -> None:
@@ -215,7 +218,7 @@ def test_a_broken_pod_beside_enough_good_ones_does_not_matter() -> None:
 
 
 def test_what_was_not_accepted_has_nothing_made_for_it() -> None:
-    found = judged(deployment=None, failure=FAILURE)
+    found = judged(version=None, failure=FAILURE)
     assert reasons(found) == {
         "Accepted": ("False", "InvalidSpec"),
         "PredictorReady": ("False", "NotAccepted"),
@@ -237,7 +240,7 @@ def test_what_was_serving_before_a_bad_edit_is_still_said_to_serve() -> None:
 
 def evaluated(previous: dict[str, Any], now: datetime, isvc: dict[str, Any], generation: int = 3) -> dict[str, Any]:
     observed = Observed(children={"InferenceService": [isvc]}, pods=[pod(), pod(name="b")])
-    return evaluate(model_deployment(), generation, observed, None, previous, now)
+    return evaluate(looked_at(generation=generation), observed, previous, now)
 
 
 def test_equal_facts_give_an_equal_status_at_any_time() -> None:
@@ -269,21 +272,44 @@ def test_the_rest_of_the_status_is_for_kubectl_and_autoscalers() -> None:
     assert status["selector"] == "component=predictor,moorage.dev/model-deployment=cats"
 
 
-def test_pods_that_are_going_are_no_copies() -> None:
+def test_pods_that_are_going_or_gone_are_no_copies() -> None:
     going = pod(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
-    status = evaluate(model_deployment(), 1, Observed(pods=[pod(), going]), None, {}, NOW)
+    evicted = pod(phase="Failed", reason="Evicted")
+    status = evaluate(looked_at(), Observed(pods=[pod(), going, evicted]), {}, NOW)
     assert status["replicas"] == 1
+
+
+def test_the_version_is_the_one_that_serves_not_the_one_that_is_asked_for() -> None:
+    before, url = {"version": "1"}, service(READY, url=URL)
+    waiting = evaluate(looked_at(version="2"), Observed(children={"InferenceService": [service(WAITING)]}), before, NOW)
+    refused = evaluate(
+        looked_at(version="2", failure=FAILURE), Observed(children={"InferenceService": [url]}), before, NOW
+    )
+    serving = evaluate(looked_at(version="2"), Observed(children={"InferenceService": [url]}), before, NOW)
+    assert [waiting["version"], refused["version"], serving["version"]] == ["1", "1", "2"]
+    assert refused["selector"]
+
+
+def test_a_container_that_ends_in_order_again_and_again_is_crash_looping() -> None:
+    looping = container({"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended(0, reason="Completed"))
+    assert judged(pod(looping), isvc=service(WAITING))["PredictorReady"]["reason"] == "CrashLooping"
+
+
+def test_a_missing_secret_is_named() -> None:
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "store" not found'}}
+    found = judged(pod(container(waiting)), isvc=service(WAITING))["PredictorReady"]
+    assert (found["reason"], 'secret "store" not found' in found["message"]) == ("ContainerConfigFailed", True)
 
 
 def test_every_reason_that_is_given_is_documented_for_its_condition() -> None:
     documented = {kind: {r.name for r in c.REASONS if kind in r.types} for kind in c.TYPES}
     cases = [judged(case[0], isvc=service(WAITING)) for case in TROUBLES.values()]
-    cases += [judged(), judged(deployment=None, failure=FAILURE), judged(isvc=service(READY, url=URL))]
+    cases += [judged(), judged(version=None, failure=FAILURE), judged(isvc=service(READY, url=URL))]
     for found in cases:
         for kind in ("Accepted", "PredictorReady", "RoutesReady"):
             assert found[kind]["reason"] in documented[kind]
 
 
 def test_a_message_of_any_length_fits() -> None:
-    found = judged(failure=Failure(c.APPLY_FAILED, "x" * 100_000))
+    found = judged(failure=Refusal(c.APPLY_FAILED, "x" * 100_000))
     assert all(len(item["message"]) <= 32768 for item in found.values())
