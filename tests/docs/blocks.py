@@ -12,6 +12,7 @@ TOLERANCE = 0.05
 """Of confidences: processors differ in their last digits, and a freshly trained model in more."""
 
 _FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
 
@@ -41,8 +42,8 @@ def blocks(page: Path) -> list[Block]:
 
 
 def links(page: Path) -> list[str]:
-    """The targets of the page's links, blocks left out."""
-    return _LINK.findall(_FENCE.sub("", page.read_text()))
+    """The targets of the page's links, blocks and code left out."""
+    return _LINK.findall(_CODE.sub("", _FENCE.sub("", page.read_text())))
 
 
 def missing(expected: str, output: str) -> str | None:

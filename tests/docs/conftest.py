@@ -24,7 +24,8 @@ from tests.docs.blocks import ROOT
 
 __all__ = ["api", "kserve", "kubeconfig"]
 
-COPIED = ("crds", "manifests", "kind-config.yaml", "Makefile")
+COPIED = ("crds", "manifests", "kind-config.yaml", "Makefile", "pyproject.toml")
+LINKED = ("tests", "tools")
 PATIENCE_S = 120
 
 
@@ -108,8 +109,8 @@ def folder(tmp_path: Path) -> Path:
     for name in COPIED:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "tests" / "data").mkdir(parents=True)
-    (tmp_path / "tests" / "data" / "photos").symlink_to(ROOT / "tests" / "data" / "photos")
+    for name in LINKED:
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 

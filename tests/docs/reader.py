@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import yaml
 from tests.control_plane.plane import Cluster
+from tests.control_plane.process import free_ports
 from tests.docs.blocks import ROOT, Block, missing, unlike
 
 from moorage.api import check
@@ -112,6 +113,9 @@ class Reader:
 
     def _execute(self, block: Block, command: list[str]) -> None:
         text = self._server.here(block.text) if self._server else block.text
+        if "--once" in text:
+            http_port, grpc_port = free_ports(2)
+            text = text.replace("--once", f"--http-port={http_port} --grpc-port={grpc_port} --once")
         printed = self._run(block, [*command, text], self._environment())
         if self._server:
             printed = self._server.to_page(printed)
@@ -160,11 +164,12 @@ class Reader:
             self._accepted(document)
 
     def _accepted(self, document: dict[str, Any]) -> None:
+        """As a new object: under a name that nothing on the cluster has."""
         assert self._cluster is not None
-        namespaced = document["kind"] not in ("Namespace",)
-        if namespaced:
-            document["metadata"].setdefault("namespace", "default")
-        self._cluster.api.apply(document, dry_run=True)
+        name = f"{document['metadata']['name']}-of-a-page"
+        self._cluster.api.create(
+            {**document, "metadata": {"namespace": "default", **document["metadata"], "name": name}}, dry_run=True
+        )
 
 
 def needs_cluster(blocks: list[Block]) -> bool:
