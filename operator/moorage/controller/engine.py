@@ -35,7 +35,7 @@ class Engine:
         self._store, self._queue = Store(), WorkQueue()
         self._reconciler = Reconciler(cluster, self._store, settings, Capabilities, lambda: datetime.now(UTC))
         self._watches = [
-            Watch(cluster, resource, self._store, self._queue.add, on_available=self._all_due)
+            Watch(cluster, resource, self._store, self._queue.add_soon, on_available=self._all_due)
             for resource in (*CHILDREN.values(), DEPLOYMENT, POD)
         ]
         self._tasks: list[asyncio.Task[None]] = []

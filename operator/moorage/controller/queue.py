@@ -8,6 +8,8 @@ from itertools import count
 from moorage.controller.store import Key
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 300.0
+GATHER_S = 0.2
+"""A rollout changes a pod, its Deployment and the InferenceService within moments of each other: one look serves all."""
 
 
 class WorkQueue:
@@ -17,6 +19,7 @@ class WorkQueue:
         self._due: dict[Key, None] = {}
         self._busy: set[Key] = set()
         self._later: list[tuple[float, int, Key]] = []
+        self._soon: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._order = count()
         self._wake = asyncio.Event()
@@ -25,6 +28,12 @@ class WorkQueue:
         """The key is due now. While a worker has it, it becomes due again when that worker is done."""
         self._due[key] = None
         self._wake.set()
+
+    def add_soon(self, key: Key) -> None:
+        """The key is due in a moment, once, however often it is added meanwhile."""
+        if key not in self._soon:
+            self._soon.add(key)
+            self.add_after(key, GATHER_S)
 
     def add_after(self, key: Key, delay_s: float) -> None:
         """The key is due after a while, whatever else happens to it."""
@@ -72,5 +81,7 @@ class WorkQueue:
         """Move what has become due; returns the seconds until the next one will."""
         now = asyncio.get_running_loop().time()
         while self._later and self._later[0][0] <= now:
-            self._due[heapq.heappop(self._later)[2]] = None
+            key = heapq.heappop(self._later)[2]
+            self._due[key] = None
+            self._soon.discard(key)
         return self._later[0][0] - now if self._later else None

@@ -136,3 +136,15 @@ async def test_every_key_is_worked_on_and_none_by_two_at_once(workers: int) -> N
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert set(seen) == set(keys)
+
+
+async def test_what_happens_in_a_moment_is_looked_at_once() -> None:
+    queue = WorkQueue()
+    for _ in range(100):
+        queue.add_soon(CAT)
+    assert await nothing_to_take(queue)
+    assert await queue.take() == CAT
+    queue.done(CAT)
+    assert await nothing_to_take(queue)
+    queue.add_soon(CAT)
+    assert await queue.take() == CAT
