@@ -98,6 +98,7 @@ class Reader:
         assert self._cluster.kubectl is not None
         environment = self._environment(
             KUBECONFIG=str(self._cluster.kubeconfig),
+            KUBECACHEDIR=str(self._folder / "kubectl-cache"),  # as on a machine that has never seen the kind
             PATH=f"{self._cluster.kubectl.parent}:{self._environment()['PATH']}",
         )
         said = []

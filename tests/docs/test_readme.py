@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.control_plane.client import eventually
 from tests.control_plane.plane import Cluster
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.conftest import Server, environment
@@ -22,6 +23,7 @@ def test_every_block_of_the_readme_does_what_it_says(
     control_plane: Cluster,
     controller: Callable[[], None],
 ) -> None:
+    without_our_kind(control_plane)
     reader = Reader(
         folder,
         environment,
@@ -32,6 +34,23 @@ def test_every_block_of_the_readme_does_what_it_says(
     )
     for block in blocks(README):
         reader.read(block)
+
+
+def without_our_kind(cluster: Cluster) -> None:
+    cluster.kubectl_run("delete", "--ignore-not-found", f"--filename={ROOT / 'crds'}")
+
+
+def test_one_apply_of_everything_leaves_the_model_out_until_the_kind_is_known(
+    control_plane: Cluster, tmp_path: Path
+) -> None:
+    """Why the README takes three commands where one would be nicer."""
+    without_our_kind(control_plane)
+    files = [f"--filename={ROOT / path}" for path in ("crds", "manifests/install.yaml", "manifests/samples/cat.yaml")]
+    files.append(f"--cache-dir={tmp_path}")  # as on a machine that has never seen the kind
+    with pytest.raises(AssertionError, match="ensure CRDs are installed first"):
+        control_plane.kubectl_run("apply", *files)
+    eventually(lambda: "modeldeployment.moorage.dev/cat created" in control_plane.kubectl_run("apply", *files))
+    control_plane.kubectl_run("delete", "mdep", "cat")
 
 
 def test_the_yaml_is_the_sample_and_has_twelve_lines() -> None:
