@@ -73,6 +73,43 @@ def validate(files: Annotated[list[Path], typer.Argument(help="YAML files.", sho
 
 
 @app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the ModelDeployment.", show_default=False)],
+    storage_uri: Annotated[str, typer.Option(help="Where the weights are.")] = "s3://BUCKET/PATH",
+    architecture: Annotated[str | None, typer.Option(help="timm/NAME, where no config.json names it.")] = None,
+) -> None:
+    """Print a commented ModelDeployment to start from."""
+    from moorage.api import InvalidDeploymentError
+    from moorage.cli.init import scaffold
+
+    try:
+        typer.echo(scaffold(name, storage_uri, architecture), nl=False)
+    except InvalidDeploymentError as error:
+        raise UserError(str(error)) from error
+
+
+@app.command()
+def apply(
+    file: File,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Namespace, if the file names none.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until everything is ready, and say what it waits for.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for each.")] = 300,
+) -> None:
+    """Apply ModelDeployments to the cluster of your kubeconfig."""
+    try:
+        from moorage.cli.apply import apply
+    except ModuleNotFoundError as error:
+        raise UserError(f"this needs {error.name}: pip install 'moorage[operator]'", ExitCode.UNAVAILABLE) from error
+    from moorage.cli.screen import console
+
+    raise typer.Exit(apply(file, namespace, timeout if wait else None, console()))
+
+
+@app.command()
 def render(file: File) -> None:
     """Print the Kubernetes objects that the operator would apply."""
     from moorage.cli.yamltext import to_yaml

@@ -140,3 +140,22 @@ def test_a_controller_without_a_cluster_says_so_with_code_3(
     code, _, err = moor("controller", "--port=8085")
     assert code == 3
     assert err.startswith("moor controller: expected a ServiceAccount or a kubeconfig, found neither")
+
+
+def test_a_scaffold_is_a_valid_deployment_whatever_is_put_in(moor: Any, tmp_path: Path) -> None:
+    code, out, _ = moor("init", "cats", "--storage-uri=hf://org/repo", "--architecture=timm/resnet18")
+    assert code == 0
+    file = tmp_path / "cats.yaml"
+    file.write_text(out)
+    assert moor("validate", str(file))[:2] == (0, f"{file}: cats: valid\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["Cats"], ['a"\nb'], ["cats", "--storage-uri=s3://{{7*7}}"], ["cats", "--architecture=resnet"], ["{{ 7*7 }}"]],
+    ids=repr,
+)
+def test_a_scaffold_is_refused_rather_than_wrong(moor: Any, words: list[str]) -> None:
+    code, out, err = moor("init", *words)
+    assert (code, out) == (2, "")
+    assert "49" not in err
