@@ -35,7 +35,8 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "multiModel": False,
             "containers": [_container(deployment, settings)],
-            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+            # Without a size: a checkpoint is converted there. The container's own ephemeral-storage limit bounds it.
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
 
