@@ -63,6 +63,12 @@ class Reader:
         self._server: Serving | None = None
         self._output: Callable[[], str] | None = None
 
+    @property
+    def printed(self) -> str:
+        """What the last block printed."""
+        assert self._output is not None
+        return self._output()
+
     def read(self, block: Block) -> None:
         rule = getattr(self, f"_{block.language}", None) if block.language else None
         if rule is None:

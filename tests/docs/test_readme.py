@@ -1,7 +1,9 @@
 """The README: every block of it is executed, in order."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.control_plane.client import eventually
@@ -34,6 +36,15 @@ def test_every_block_of_the_readme_does_what_it_says(
     )
     for block in blocks(README):
         reader.read(block)
+        if "curl" in block.text and block.language == "bash":
+            assert best_class(json.loads(reader.printed)) == "tiger cat"
+
+
+def best_class(answer: dict[str, Any]) -> str:
+    """Of a V1 or a V2 answer."""
+    if "predictions" in answer:
+        return answer["predictions"][0]["predictions"][0]["class_name"]
+    return {output["name"]: output["data"] for output in answer["outputs"]}["class_name"][0]
 
 
 def without_our_kind(cluster: Cluster) -> None:
