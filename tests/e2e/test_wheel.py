@@ -48,7 +48,11 @@ def test_moor_works_without_any_extra(bare: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [(("controller",), "moorage[operator]"), (("up", "manifests/samples/cat.yaml"), "moorage[predictor]")],
+    [
+        (("controller",), "moorage[operator]"),
+        (("up", "manifests/samples/cat.yaml"), "moorage[predictor]"),
+        (("apply", "manifests/samples/cat.yaml"), "moorage[cli]"),
+    ],
 )
 def test_what_needs_an_extra_says_which(bare: Path, words: tuple[str, ...], extra: str) -> None:
     absolute = [str(ROOT / word) if word.endswith(".yaml") else word for word in words]

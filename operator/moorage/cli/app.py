@@ -103,7 +103,7 @@ def apply(
     try:
         from moorage.cli.apply import apply
     except ModuleNotFoundError as error:
-        raise UserError(f"this needs {error.name}: pip install 'moorage[operator]'", ExitCode.UNAVAILABLE) from error
+        raise UserError(f"moor apply needs {error.name}: pip install 'moorage[cli]'", ExitCode.UNAVAILABLE) from error
     from moorage.cli.screen import console
 
     raise typer.Exit(apply(file, namespace, timeout if wait else None, console()))
