@@ -5,9 +5,9 @@ import logging
 
 from moorage.api.conditions import APPLY_FAILED, CONFLICT, KSERVE_UNAVAILABLE, REPLACING, Reason
 from moorage.controller.cluster import ApiError, Body, Cluster
-from moorage.controller.diff import drift
+from moorage.controller.diff import admitted, drift
 from moorage.controller.observe import CHILDREN, Observed
-from moorage.controller.store import Store
+from moorage.controller.store import Store, key_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
             live = await cluster.get(CHILDREN[kind], manifest["metadata"]["namespace"], name)
         if live is not None:
             _must_be_ours(live, owner_uid, kind, name)
-            changed = drift(manifest, live)
+            changed = drift(_attainable(store, manifest, live), live)
             if changed is None:
                 store.put(kind, live)
                 return 0
@@ -59,7 +59,24 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
     except ApiError as error:
         raise _translated(error, kind, name) from error
     store.put(kind, applied)
+    _note_overruled(store, manifest, applied)
     return 1
+
+
+def _attainable(store: Store, manifest: Body, live: Body) -> Body:
+    """The manifest, or what a webhook made of it: we do not argue with it at each of its answers."""
+    applied, left = store.overruled.get((manifest["kind"], key_of(live)), (None, manifest))
+    return left if applied == manifest else manifest
+
+
+def _note_overruled(store: Store, manifest: Body, applied: Body) -> None:
+    entry = (manifest["kind"], key_of(applied))
+    field = drift(manifest, applied)
+    if field is None:
+        store.overruled.pop(entry, None)
+    else:
+        store.overruled[entry] = (manifest, admitted(manifest, applied))
+        log.warning("admission changed our field", extra={"kind": entry[0], "object": str(entry[1]), "field": field})
 
 
 def _must_be_ours(live: Body, owner_uid: str, kind: str, name: str) -> None:

@@ -20,6 +20,20 @@ def drift(desired: Body, live: Body) -> str | None:
     return _differs(desired, live, "") or _left_over(desired, live)
 
 
+def admitted(desired: Any, live: Any) -> Any:
+    """`desired` as admission has left it: the same fields, with the live values.
+
+    Args:
+        desired: what was applied.
+        live: what the API server answered to it.
+    """
+    if isinstance(desired, dict) and isinstance(live, dict):
+        return {key: admitted(value, live[key]) for key, value in desired.items() if key in live}
+    if isinstance(desired, list):
+        return live if _list_differs(desired, live, "") else desired
+    return live
+
+
 def _differs(desired: Any, live: Any, path: str) -> str | None:
     if isinstance(desired, dict):
         if not isinstance(live, dict):

@@ -43,6 +43,8 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[str, dict[Key, Body]] = {}
         self._owned: dict[Key, dict[tuple[str, Key], None]] = {}
+        self.overruled: dict[tuple[str, Key], tuple[Body, Body]] = {}
+        """What was applied, and what admission made of it: to ask for the former again would never end."""
 
     def put(self, kind: str, body: Body) -> bool:
         """Remember an object; False if a newer one is known already."""

@@ -34,6 +34,8 @@ class MockApiServer:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
         self.faults: dict[tuple[str, str], Answer] = {}
+        self.webhooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        """By path: what admission makes of an applied manifest."""
         self.writes: list[tuple[str, str]] = []
         self.requests: list[web.Request] = []
         self._version = 1000
@@ -88,6 +90,7 @@ class MockApiServer:
         return web.json_response(self.put(path, {**live, "status": kept}))
 
     def _apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        manifest = self.webhooks.get(path, lambda unchanged: unchanged)(manifest)
         entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": _owned(manifest)}
         return self.put(path, {**manifest, "metadata": {**manifest["metadata"], "managedFields": [entry]}})
 

@@ -100,6 +100,20 @@ async def test_a_child_that_was_edited_by_hand_is_restored(world: World) -> None
     assert world.server.objects[path("NetworkPolicy")]["spec"]["egress"]
 
 
+async def test_a_webhook_that_changes_our_field_is_not_argued_with(world: World) -> None:
+    at = path("ServiceAccount")
+    world.server.webhooks[at] = lambda body: {**body, "automountServiceAccountToken": True}
+    await world.reconcile()
+    world.store.put("ServiceAccount", world.server.objects[at])
+    assert (await world.reconcile()).result is Result.UNCHANGED
+    edited = world.server.put(
+        at, {**world.server.objects[at], "metadata": {**world.server.objects[at]["metadata"], "labels": {}}}
+    )
+    world.store.put("ServiceAccount", edited)
+    await world.reconcile()
+    assert world.server.objects[at]["metadata"]["labels"], "other fields are still ours to restore"
+
+
 async def test_a_child_that_is_no_longer_asked_for_is_deleted(world: World) -> None:
     world.asks(scaling={"replicas": 3})
     await world.reconcile()
