@@ -77,11 +77,7 @@ def test_kubectl_apply_and_moor_up_say_the_same_of_the_same_file(
         timeout=60,
     )
     moor = subprocess.run(
-        [sys.executable, "-m", "moorage", "up", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | {},
+        [sys.executable, "-m", "moorage", "up", str(file)], capture_output=True, text=True, timeout=60
     )
     assert (kubectl.returncode, moor.returncode) == (1, 2)
     ours = moor.stderr.strip().removeprefix(f'moor: {file}: The ModelDeployment "cats" is invalid: ')
