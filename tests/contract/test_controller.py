@@ -280,6 +280,9 @@ def test_a_runtime_that_kserve_does_not_take_is_named(api: Api, namespace: str) 
 def test_a_weight_file_that_cannot_be_loaded_is_named_in_the_condition(api: Api, namespace: str) -> None:
     apply(api, namespace, predictor={"image": "example.com/bad-image:1"})
     [pod] = eventually(lambda: api.list("Pod", namespace, labels=f"{OWNER_LABEL}=cats"))
+    eventually(
+        lambda: reason(api, namespace, "PredictorReady") == ("False", "ImagePullFailed")
+    )  # KServe's part is done
     said = "/mnt/models/model.safetensors: expected a safetensors file, but the header is longer than the file"
     ended = {"exitCode": 2, "reason": "Error", "message": said}
     container = {

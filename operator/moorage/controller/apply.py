@@ -20,6 +20,10 @@ class ApplyError(Exception):
         super().__init__(message)
 
 
+class NamespaceGoingError(Exception):
+    """The whole namespace is being deleted: nothing can be made in it, and nothing need be."""
+
+
 async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[Body], observed: Observed) -> int:
     """Make the children equal to `manifests`. Returns the number of writes.
 
@@ -27,6 +31,7 @@ async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[
 
     Raises:
         ApplyError: the first failure; what came before it stands.
+        NamespaceGoingError: there is nothing to do any more.
     """
     *first, last = manifests
     results = await asyncio.gather(
@@ -112,7 +117,9 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
     return writes
 
 
-def _translated(error: ApiError, kind: str, name: str) -> ApplyError:
+def _translated(error: ApiError, kind: str, name: str) -> ApplyError | NamespaceGoingError:
+    if error.cause == "NamespaceTerminating":
+        return NamespaceGoingError()
     if (
         error.code == 404 and error.reason != "NotFound"
     ):  # not a Status object: the path itself is unknown, so is the kind

@@ -25,8 +25,12 @@ Body = dict[str, Any]
 class ApiError(Exception):
     """The API server's answer was not a success. `code` is 0 if there was no answer at all."""
 
-    def __init__(self, code: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, retry_after_s: float | None = None, cause: str = ""
+    ) -> None:
         self.code, self.reason, self.message, self.retry_after_s = code, reason, message, retry_after_s
+        self.cause = cause
+        """The first of the machine-readable causes, for instance NamespaceTerminating."""
         super().__init__(f"{code} {reason}: {message}")
 
 
@@ -190,6 +194,7 @@ class Cluster:
             status.get("reason", response.reason or ""),
             status.get("message", text[:500]),
             float(wait) if wait.isdigit() else None,
+            next((str(item.get("reason", "")) for item in (status.get("details") or {}).get("causes") or ()), ""),
         )
 
     def _load_again(self) -> None:

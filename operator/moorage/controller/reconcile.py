@@ -17,7 +17,7 @@ from moorage.api import ModelDeployment
 from moorage.api.conditions import INVALID_SPEC
 from moorage.api.messages import causes
 from moorage.controller import events
-from moorage.controller.apply import ApplyError, apply
+from moorage.controller.apply import ApplyError, NamespaceGoingError, apply
 from moorage.controller.cluster import Body, Cluster
 from moorage.controller.observe import MODEL_DEPLOYMENT, Observed, observe
 from moorage.controller.status import Judged, evaluate
@@ -72,6 +72,8 @@ class Reconciler:
                 if _missing(manifests, observed) and await self._went_unseen(key, body):
                     return Outcome(Result.GONE)
                 writes = await apply(self.cluster, self.store, deployment.metadata.uid, manifests, observed)
+            except NamespaceGoingError:
+                return Outcome(Result.GONE)
             except ApplyError as error:
                 failure, retry, retry_after_s = Refusal(error.reason, error.message), True, error.retry_after_s
         written = await self._write_status(key, body, deployment, failure)

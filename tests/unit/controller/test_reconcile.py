@@ -152,6 +152,15 @@ async def test_a_quota_is_told_in_the_servers_words_and_tried_again(world: World
     assert world.condition("Accepted")["status"] == "True"
 
 
+async def test_a_namespace_that_goes_is_left_to_go(world: World) -> None:
+    words = "unable to create new content in namespace demo because it is being terminated"
+    world.server.faults[("PATCH", NAMES["ServiceAccount"])] = status(
+        403, "Forbidden", words, cause="NamespaceTerminating"
+    )
+    assert (await world.reconcile()).result is Result.GONE
+    assert not any(at.endswith("/status") for _, at in world.server.writes)
+
+
 async def test_the_servers_wish_to_wait_is_passed_on(world: World) -> None:
     busy = status(429, "TooManyRequests", "slow down", **{"Retry-After": "7"})
     world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = busy
