@@ -261,22 +261,6 @@ def test_a_change_of_the_pods_is_ready_only_when_the_pods_have_it(api: Api, name
     assert container["image"] == "example.com/predictor:2"
 
 
-def test_a_runtime_that_kserve_does_not_take_is_named(api: Api, namespace: str) -> None:
-    apply(api, namespace)
-    eventually(lambda: ready(api, namespace))
-    service = api.get("InferenceService", namespace, "cats")
-    info = {"reason": "NoSupportingRuntime", "message": "no runtime found to support predictor"}
-    refused = {**service["status"]["modelStatus"], "transitionStatus": "InvalidSpec", "lastFailureInfo": info}
-    api.patch("ModelDeployment", namespace, "cats", {"metadata": {"annotations": {"a": "b"}}})
-    api.patch_status("InferenceService", namespace, "cats", {"modelStatus": refused})
-
-    def said() -> bool:
-        events = api.list("v1/Event", namespace)
-        return any("NoSupportingRuntime" in each["message"] for each in events)
-
-    eventually(said)
-
-
 def test_a_weight_file_that_cannot_be_loaded_is_named_in_the_condition(api: Api, namespace: str) -> None:
     apply(api, namespace, predictor={"image": "example.com/bad-image:1"})
     [pod] = eventually(lambda: api.list("Pod", namespace, labels=f"{OWNER_LABEL}=cats"))

@@ -12,4 +12,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if UNIT in item.path.parents and item.get_closest_marker("timeout") is None:
             slow = UNIT / "predictor" in item.path.parents
-            item.add_marker(pytest.mark.timeout(WITH_TORCH_S if slow else TIMEOUT_S))
+            # func_only: the last test of a run also ends what other folders have started, control planes among it
+            item.add_marker(pytest.mark.timeout(WITH_TORCH_S if slow else TIMEOUT_S, func_only=True))
