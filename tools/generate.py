@@ -174,11 +174,18 @@ def _type(schema: dict[str, Any]) -> str:
 
 def _limits(schema: dict[str, Any]) -> str:
     said = [f"one of {', '.join(f'`{value}`' for value in schema['enum'])}"] if "enum" in schema else []
-    for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
-        if low in schema or high in schema:
-            said.append(
-                f"{schema.get(low, '')}..{schema.get(high, '')}{'' if low == 'minimum' else ' ' + low.removeprefix('min').lower()}"
-            )
+    for low, high, unit in (
+        ("minimum", "maximum", ""),
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " items"),
+        ("minProperties", "maxProperties", " entries"),
+    ):
+        if low in schema and high in schema:
+            said.append(f"{schema[low]} to {schema[high]}{unit}")
+        elif low in schema:
+            said.append(f"at least {schema[low]}{unit}")
+        elif high in schema:
+            said.append(f"at most {schema[high]}{unit}")
     if "pattern" in schema:
         said.append(f"`{schema['pattern']}`")
     return ", ".join(said)
@@ -189,6 +196,7 @@ def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, A
         yield path or "the whole", rule
     for name, child in schema.get("properties", {}).items():
         yield from _rules(child, f"{path}.{name}".lstrip("."))
+        yield from _rules(child.get("items", {}), f"{path}.{name}[]".lstrip("."))
 
 
 def main() -> int:
