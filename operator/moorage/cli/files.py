@@ -27,12 +27,13 @@ class _Loader(yaml.SafeLoader):
         """A key that stands twice is a mistake, as it is for the API server; PyYAML takes the last one in silence."""
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key.value, str):  # for instance `name: {{ .Values.name }}`
+                raise yaml.constructor.ConstructorError(problem="expected a plain key", problem_mark=key.start_mark)
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     problem=f"key {key.value!r} already set", problem_mark=key.start_mark
                 )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

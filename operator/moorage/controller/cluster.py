@@ -16,8 +16,8 @@ from moorage.controller.credentials import Credentials, CredentialsError
 
 FIELD_MANAGER = "moorage"
 TIMEOUT_S = 30.0
-WATCH_IDLE_S = 330.0
-"""The server ends a watch after 5 minutes (`timeoutSeconds`); one that is silent for longer is dead."""
+WATCH_IDLE_S = 80.0
+"""The server sends a bookmark every 60 to 75 s; a watch that is silent for longer is dead."""
 
 Body = dict[str, Any]
 

@@ -33,7 +33,7 @@ def registry(engine: Engine, credentials: Callable[[], Credentials]) -> kopf.Ope
             private_key_data=found.key_data.encode() if found.key_data else None,
         )
 
-    @kopf.on.startup(registry=handlers)
+    @kopf.on.startup(registry=handlers, backoff=1)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.persistence.finalizer = f"{GROUP}/finalizer"
         settings.posting.enabled = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from moorage.controller.cluster import Body, Resource
 from moorage.controller.store import Key, Store
-from moorage.render import CHILD_KINDS
+from moorage.render import CHILD_KINDS, OWNER_LABEL
 
 MODEL_DEPLOYMENT = Resource("moorage.dev/v1alpha1", "ModelDeployment", "modeldeployments")
 POD = Resource("v1", "Pod", "pods")
@@ -32,8 +32,11 @@ class Observed:
 
     @property
     def inference_service(self) -> Body | None:
-        """The InferenceService, if it exists."""
-        return next(iter(self.children.get("InferenceService", ())), None)
+        """The InferenceService, if it exists: the one with the owner's name, not somebody's copy with its label."""
+        found = self.children.get("InferenceService", ())
+        return next(
+            (body for body in found if body["metadata"]["name"] == body["metadata"]["labels"][OWNER_LABEL]), None
+        )
 
 
 def observe(store: Store, key: Key) -> Observed:
@@ -42,6 +45,9 @@ def observe(store: Store, key: Key) -> Observed:
     def named(kind: str) -> list[Body]:
         return sorted(store.owned(key, kind), key=lambda body: str(body["metadata"]["name"]))
 
+    theirs = f"{key.name}-predictor"  # KServe's name for it; anything else with our label is not its Deployment
     return Observed(
-        children={kind: named(kind) for kind in CHILDREN}, deployments=named("Deployment"), pods=named("Pod")
+        children={kind: named(kind) for kind in CHILDREN},
+        deployments=[body for body in named("Deployment") if body["metadata"]["name"] == theirs],
+        pods=named("Pod"),
     )

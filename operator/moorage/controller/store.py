@@ -4,11 +4,14 @@ Filled by watches and by the answers to our own writes, read by `observe()`; nob
 watch has told already. A resourceVersion only moves forward here, so that a late watch event never hides our own write.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from moorage.controller.cluster import Body
 from moorage.render import OWNER_LABEL
+
+MAX_GONE = 10_000
 
 
 class Key(NamedTuple):
@@ -45,10 +48,14 @@ class Store:
         self._owned: dict[Key, dict[tuple[str, Key], None]] = {}
         self.overruled: dict[tuple[str, Key], tuple[Body, Body]] = {}
         """What was applied, and what admission made of it: to ask for the former again would never end."""
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        """By uid, the version at which an object was seen to go: an answer of ours that comes late must not revive it."""
 
     def put(self, kind: str, body: Body) -> bool:
         """Remember an object; False if a newer one is known already."""
         key, objects = key_of(body), self._objects.setdefault(kind, {})
+        if _version(body) <= self._gone.get(body["metadata"]["uid"], -1):
+            return False
         known = objects.get(key)
         if (
             known is not None
@@ -64,6 +71,10 @@ class Store:
 
     def remove(self, kind: str, body: Body) -> None:
         """Forget an object that is gone; a successor of the same name stays."""
+        self._gone[body["metadata"]["uid"]] = _version(body)
+        if len(self._gone) > MAX_GONE:
+            self._gone.popitem(last=False)
+        self.overruled.pop((kind, key_of(body)), None)
         known = self._objects.get(kind, {}).get(key_of(body))
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             self._forget(kind, key_of(body))

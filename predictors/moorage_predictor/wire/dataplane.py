@@ -8,6 +8,7 @@ from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, Predicto
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
+from moorage_predictor.errors import InvalidInput
 from moorage_predictor.wire.model import ClassifierModel
 from moorage_predictor.wire.requests import infer_request, parse_json
 
@@ -37,6 +38,14 @@ class MoorageDataPlane(DataPlane):  # type: ignore[misc]  # the SDK has no types
             "platform": "moorage_timm",
         }
 
+    def admit(self) -> None:
+        """Before the body is read.
+
+        Raises:
+            ModelUnavailable: the model is still loading, or has as many requests as it may.
+        """
+        self._model.admit()
+
     def decode(
         self,
         body: Any,
@@ -54,5 +63,8 @@ class MoorageDataPlane(DataPlane):  # type: ignore[misc]  # the SDK has no types
         if protocol_version == PredictorProtocol.REST_V2.value:
             return infer_request(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), model_name or ""), {}
         if has_binary_headers(headers) or headers.get("content-type") == "application/cloudevents+json":
-            return super().decode(body, headers, protocol_version, model_name)  # type: ignore[no-any-return]
+            try:
+                return super().decode(body, headers, protocol_version, model_name)  # type: ignore[no-any-return]
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise InvalidInput("the body: expected a CloudEvent with JSON data") from error
         return parse_json(body), {}

@@ -3,9 +3,10 @@
 Every answer that is not 2xx is `{"error": "..."}`, as the protocol wants; a defect of ours says `internal error` only.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import kserve.errors
@@ -16,6 +17,7 @@ from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from moorage_predictor.errors import PayloadTooLarge, RequestError
 from moorage_predictor.metrics import Metrics
@@ -32,6 +34,7 @@ _SDK_STATUS: Final = {
     kserve.errors.ModelNotReady: 503,
     kserve.errors.ServerNotReady: 503,
 }
+_BODY_IDLE_S: Final = 15
 _BINARY: Final = "application/octet-stream"
 
 
@@ -99,6 +102,7 @@ class _Routes:
     async def _predict(self, request: Request) -> Response:
         name, headers = request.path_params["model_name"], dict(request.headers)
         self._dataplane.get_model_from_registry(name)
+        self._dataplane.admit()
         decoded, attributes = self._dataplane.decode(await self._body(request), headers)
         answer, _ = await self._dataplane.infer(model_name=name, request=decoded, headers=headers)
         content, extra = self._dataplane.encode(name, answer, headers, attributes)
@@ -109,6 +113,7 @@ class _Routes:
     async def _infer(self, request: Request) -> Response:
         name, headers = request.path_params["model_name"], dict(request.headers)
         self._dataplane.get_model_from_registry(name)
+        self._dataplane.admit()
         decoded, _ = self._dataplane.decode(await self._body(request), headers, PredictorProtocol.REST_V2.value, name)
         answer, _ = await self._dataplane.infer(model_name=name, request=decoded, headers=headers)
         content, json_length = answer.to_rest()
@@ -124,12 +129,25 @@ class _Routes:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise HTTPException(415, "content-encoding: compressed bodies are not supported")
         chunks, size = [], 0
-        async for chunk in request.stream():
+        async for chunk in _timely(request.stream()):
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise PayloadTooLarge(f"the body: expected at most {self._max_body_bytes} bytes, found more")
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+async def _timely(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same, as long as each comes in time: a stalled client must not hold what it has sent in memory for ever."""
+    while True:
+        try:
+            async with asyncio.timeout(_BODY_IDLE_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, f"the body: nothing came for {_BODY_IDLE_S} s", {"Connection": "close"}) from None
+        yield chunk
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -140,6 +158,8 @@ async def _answer_error(request: Request, error: Any) -> Response:
     status, text, headers = 500, "internal error", {}
     if isinstance(error, HTTPException):
         status, text, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    elif isinstance(error, ClientDisconnect):
+        status, text = 499, "the client went away"  # nobody reads it; the code is for the metrics
     elif isinstance(error, RequestError):
         status, text = error.status, str(error)
     else:

@@ -69,12 +69,20 @@ class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
         result = await self._run(lambda: v1.images_of(payload, self._max_image_bytes))
         return v1.response(result, time.perf_counter() - started)
 
-    async def _run(self, images: Callable[[], Images]) -> Classification:
-        classifier = self._classifier
-        if classifier is None:
+    def admit(self) -> ImageClassifier:
+        """The classifier, if a request may be worked on now.
+
+        Raises:
+            ModelUnavailable: it is still loading, or has as many requests as it may.
+        """
+        if self._classifier is None:
             raise ModelUnavailable(f"the model {self.name} is still loading")
         if self.pending >= _MAX_PENDING:
             raise ModelUnavailable(f"the model {self.name} has {self.pending} requests waiting; try again")
+        return self._classifier
+
+    async def _run(self, images: Callable[[], Images]) -> Classification:
+        classifier = self.admit()
         self.pending += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: classifier(images()))

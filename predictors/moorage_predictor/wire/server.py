@@ -94,7 +94,8 @@ class Server:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         self._model.drain()
-        while self._model.pending and loop.time() < deadline:  # noqa: ASYNC110 - an Event for a counter buys nothing here
+        accept_until = loop.time() + grace / 2  # clients that never pause leave the other half to what is in flight
+        while self._model.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_DRAIN_POLL_S)
         left = max(0.0, deadline - loop.time())
         self._http.config.timeout_graceful_shutdown = max(1, round(left))

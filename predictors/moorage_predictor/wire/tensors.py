@@ -30,6 +30,7 @@ MAX_BATCH: Final = 64
 
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 _LENGTH: Final = struct.Struct("<I")
+_MAX_DIMENSIONS: Final = 4
 
 
 def images_of(inputs: Sequence[InferInput], max_image_bytes: int) -> Images:
@@ -64,6 +65,8 @@ def _shape(given: Any) -> list[int]:
     # Any: from JSON, unchecked by the SDK.
     if not isinstance(given, list) or not given:
         raise InvalidInput(f"image: shape: expected a list of positive integers, found {_short(given)}")
+    if len(given) > _MAX_DIMENSIONS:
+        raise InvalidInput(f"image: shape: expected at most {_MAX_DIMENSIONS} dimensions, found {len(given)}")
     for side in given:
         if not isinstance(side, int) or isinstance(side, bool) or side < 1:
             raise InvalidInput(f"image: shape: expected positive integers, found {_short(given)}")

@@ -127,3 +127,10 @@ def test_a_document_that_is_no_object_is_said_to_be_none(tmp_path: Path) -> None
     file.write_text("just words\n")
     with pytest.raises(UserError, match=r"expected an object with apiVersion and kind, found 'just words'"):
         model_deployments(file)
+
+
+def test_a_template_that_nobody_rendered_is_not_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "helm.yaml"
+    file.write_text("metadata:\n  name: {{ .Values.name }}\n")
+    with pytest.raises(UserError, match=r"helm\.yaml:2:\d+: not valid YAML"):
+        documents(file)

@@ -148,3 +148,21 @@ async def test_what_happens_in_a_moment_is_looked_at_once() -> None:
     assert await nothing_to_take(queue)
     queue.add_soon(CAT)
     assert await queue.take() == CAT
+
+
+async def test_a_key_that_fails_again_and_again_has_one_retry_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moorage.controller.queue.LONGEST_RETRY_S", 0.05)
+    queue = WorkQueue()
+    for _ in range(50):
+        queue.retry(CAT)
+    assert await queue.take() == CAT
+    queue.done(CAT)
+    assert await nothing_to_take(queue)
+
+
+async def test_a_success_takes_the_planned_retry_back() -> None:
+    queue = WorkQueue()
+    queue.retry(CAT, at_least_s=0.01)
+    queue.succeed(CAT)
+    await asyncio.sleep(0.7)
+    assert await nothing_to_take(queue)

@@ -313,3 +313,12 @@ def test_every_reason_that_is_given_is_documented_for_its_condition() -> None:
 def test_a_message_of_any_length_fits() -> None:
     found = judged(failure=Refusal(c.APPLY_FAILED, "x" * 100_000))
     assert all(len(item["message"]) <= 32768 for item in found.values())
+
+
+def test_a_copy_of_the_service_under_another_name_is_not_believed() -> None:
+    copy = service(READY, url="http://other")
+    copy["metadata"] = {**copy["metadata"], "name": "aaa"}
+    observed = Observed(children={"InferenceService": [copy, service(WAITING)]})
+    status = evaluate(looked_at(), observed, {}, NOW)
+    assert status["conditions"][3]["status"] == "False"
+    assert "url" not in status

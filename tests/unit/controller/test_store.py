@@ -89,3 +89,12 @@ def test_keys_and_owners_are_read_from_the_metadata() -> None:
     assert str(key_of(pod("a"))) == "demo/a"
     assert owner_of(pod("a")) == CATS
     assert owner_of({"metadata": {"namespace": "demo", "name": "a"}}) is None
+
+
+def test_an_answer_that_comes_after_the_deletion_revives_nothing() -> None:
+    store = Store()
+    store.put("Pod", pod(version=5))
+    store.remove("Pod", pod(version=7))
+    assert not store.put("Pod", pod(version=6))
+    assert store.get("Pod", Key("demo", "cats-1")) is None
+    assert store.put("Pod", pod(version=8)), "it had only lost its label"

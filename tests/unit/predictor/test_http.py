@@ -1,5 +1,6 @@
 """The HTTP app, in process: readiness, error bodies, metrics."""
 
+import asyncio
 import base64
 import json
 
@@ -119,6 +120,8 @@ async def test_a_compressed_body_is_refused(served):
 
 
 async def test_a_body_without_a_length_is_cut_at_the_limit(served):
+    served.load()
+
     async def chunks():
         for _ in range(30):
             yield b" " * 1000
@@ -165,3 +168,52 @@ async def test_the_metadata_tells_all_inputs_and_outputs(served):
         ("class_name", "BYTES", [-1, 2]),
         ("logits", "FP32", [-1, 2]),
     ]
+
+
+@pytest.mark.parametrize("body", [b"", b'{"instances": []}', b"[]", b"\xff"], ids=repr)
+async def test_a_broken_cloud_event_is_the_clients_mistake(served, body):
+    served.load()
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "1",
+        "ce-type": "t",
+        "ce-source": "s",
+        "ce-contenttype": "application/json",
+    }
+    answer = await served.client.post("/v1/models/cats:predict", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["error"]
+
+
+async def test_a_stalled_body_is_given_up(served, monkeypatch):
+    monkeypatch.setattr("moorage_predictor.wire.http._BODY_IDLE_S", 0.05)
+    served.load()
+
+    async def stalled():
+        yield b"{"
+        await asyncio.sleep(30)
+
+    answer = await served.client.post("/v1/models/cats:predict", content=stalled())
+    assert answer.status_code == 408
+
+
+async def test_a_client_that_goes_is_no_defect_of_ours(served, caplog):
+    served.load()
+
+    app = served.client._transport.app
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/models/cats:predict", "raw_path": b"/v1/models/cats:predict", "query_string": b"", "root_path": "",
+        "headers": [], "client": ("127.0.0.1", 1), "server": ("test", 80),
+    }  # fmt: skip
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 499
+    assert not caplog.records

@@ -6,6 +6,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from moorage_predictor.engine.config import DataConfig
+from moorage_predictor.errors import ImageInvalid
 from moorage_predictor.tasks.image_classification.preprocess import Preprocess
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -46,3 +47,12 @@ def test_odd_sizes_equal_timms_too(size, crop_mode):
     ours = Preprocess(DataConfig(**full))(image)
     assert ours.shape == (3, 64, 64)
     assert theirs is None or np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_a_picture_that_would_grow_out_of_bounds_is_refused():
+    config = DataConfig(
+        input_size=(3, 224, 224), mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_pct=0.875
+    )
+    with pytest.raises(ImageInvalid, match="1x4096 pixels are too narrow"):
+        Preprocess(config)(Image.new("RGB", (1, 4096)))
+    assert Preprocess(config)(Image.new("RGB", (64, 4096))).shape == (3, 224, 224)

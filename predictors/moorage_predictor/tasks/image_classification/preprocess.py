@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moorage_predictor.engine.config import DataConfig
+from moorage_predictor.errors import ImageInvalid
+
+MAX_RESIZED_PIXELS: Final = 4096 * 4096
+"""A picture of 4096 by 1 pixels would grow to a million by 256 before its middle is cut out."""
 
 _RESAMPLING: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -37,7 +41,11 @@ class Preprocess:
         self._std = np.array(config.std, dtype=np.float32).reshape(3, 1, 1)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """Resize, crop, normalise."""
+        """Resize, crop, normalise.
+
+        Raises:
+            ImageInvalid: it is so narrow that it would grow beyond MAX_RESIZED_PIXELS.
+        """
         cropped = self._crop(self._resize(image))
         pixels = np.asarray(cropped, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
         normalised: NDArray[np.float32] = np.ascontiguousarray((pixels - self._mean) / self._std)
@@ -47,6 +55,8 @@ class Preprocess:
         height, width = self._target(image.height, image.width)
         if (width, height) == image.size:
             return image
+        if width * height > MAX_RESIZED_PIXELS:
+            raise ImageInvalid(f"image: {image.width}x{image.height} pixels are too narrow for this model")
         return image.resize((width, height), self._resampling)
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
