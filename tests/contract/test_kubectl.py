@@ -20,7 +20,9 @@ def test_get_shows_the_columns_that_people_need(
     cats = document()
     cats["metadata"]["namespace"] = namespace
     api.apply(cats)
-    eventually(lambda: condition(api.get("ModelDeployment", namespace, "cats"), "Ready")["status"] == "True")
+    eventually(
+        lambda: condition(api.get("ModelDeployment", namespace, "cats"), "Ready")["status"] == "True", timeout_s=60
+    )
     head, row = control_plane.kubectl_run("get", "mdep", "-n", namespace).splitlines()
     assert head.split() == ["NAME", "READY", "REASON", "URL", "REPLICAS", "VERSION", "AGE"]
     assert row.split()[:3] == ["cats", "True", "Ready"]

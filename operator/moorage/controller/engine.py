@@ -35,7 +35,7 @@ class Engine:
         self._store, self._queue = Store(), WorkQueue()
         self._reconciler = Reconciler(cluster, self._store, settings, Capabilities, lambda: datetime.now(UTC))
         self._watches = [
-            Watch(cluster, resource, self._store, self._queue.add_soon, on_available=self._all_due)
+            Watch(cluster, resource, self._store, self._queue.add_soon, on_list=self._all_due)
             for resource in (*CHILDREN.values(), DEPLOYMENT, POD)
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,8 +90,9 @@ class Engine:
         self._instruments.deployments(counted)
 
     def _all_due(self) -> None:
+        """After each fresh list too: what failed while the API server was away need not wait for its own retry."""
         for key in self._store.keys(MODEL_DEPLOYMENT.kind):
-            self._queue.add(key)
+            self._queue.add_soon(key)
 
     async def _resync(self) -> None:
         while True:

@@ -63,9 +63,9 @@ class _Endless:
     """Back-offs between kopf's own retries of a request, in seconds, for ever: an outage of any length is waited out."""
 
     def __iter__(self) -> Any:
-        yield from (1, 1, 2, 3, 5, 8, 13)
+        yield from (1, 1, 2, 3)
         while True:
-            yield random.uniform(15, 25)  # noqa: S311 - jitter, not a secret
+            yield random.uniform(4, 6)  # noqa: S311 - jitter, not a secret
 
 
 async def run(engine: Engine, credentials: Callable[[], Credentials], stop: asyncio.Event) -> None:

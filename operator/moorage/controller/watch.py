@@ -15,7 +15,7 @@ from moorage.render import OWNER_LABEL
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 BETWEEN_STREAMS_S = 0.1
 """The server ends a stream after minutes; one that ends each at once must not keep us busy."""
 
@@ -29,11 +29,11 @@ class Watch:
         resource: Resource,
         store: Store,
         notify: Callable[[Key], None],
-        on_available: Callable[[], None] = lambda: None,
+        on_list: Callable[[], None] = lambda: None,
         namespace: str | None = None,
     ) -> None:
         self._cluster, self._resource, self._namespace = cluster, resource, namespace
-        self._store, self._notify, self._on_available = store, notify, on_available
+        self._store, self._notify, self._on_list = store, notify, on_list
         self.synced = asyncio.Event()
         """Set once the first answer is in; a kind that the cluster does not have counts as an empty list."""
         self.available = False
@@ -77,7 +77,7 @@ class Watch:
             self._tell(body)
         if came:
             log.info("watching %s", self._resource.plural)
-            self._on_available()
+        self._on_list()
         version: str = answer["metadata"]["resourceVersion"]
         return version
 

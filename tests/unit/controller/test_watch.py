@@ -73,7 +73,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_is_listed_is_stored_and_its_owners_are_told(connection: Connection) -> None:
     connection.server.faults["GET", "/pods"] = Script([pod("a"), pod("b", "dogs")])
     store, became_available = Store(), []
-    async with running(connection, store, on_available=lambda: became_available.append(1)) as (watch, told):
+    async with running(connection, store, on_list=lambda: became_available.append(1)) as (watch, told):
         assert watch.available
         assert (set(told), became_available) == ({CATS, DOGS}, [1])
     body = store.get("Pod", Key("demo", "a"))
@@ -132,7 +132,7 @@ async def test_a_kind_that_the_cluster_does_not_have_counts_as_seen_and_is_picke
 ) -> None:
     connection.server.faults["GET", "/pods"] = status(404, "", "404 page not found")
     became_available: list[int] = []
-    async with running(connection, Store(), on_available=lambda: became_available.append(1)) as (watch, _):
+    async with running(connection, Store(), on_list=lambda: became_available.append(1)) as (watch, _):
         assert not watch.available
         connection.server.faults["GET", "/pods"] = Script([])
         await until(lambda: watch.available)
