@@ -27,12 +27,11 @@ class Cause:
         return f'{_UNKNOWN} "{self.field}"' if self.message == _UNKNOWN else f"{self.field}: {self.message}"
 
 
-def causes(error: ValidationError, document: Any) -> list[Cause]:
+def causes(error: ValidationError) -> list[Cause]:
     """All mistakes that `error` tells of, in the API server's words and order of fields.
 
     Args:
         error: what `ModelDeployment.model_validate(document)` raised.
-        document: the object as it was parsed from YAML.
     """
     found: dict[Cause, None] = {}
     for item in _without_union_branches(error.errors(include_url=False, include_input=True)):
@@ -75,7 +74,7 @@ def check(document: Any) -> ModelDeployment:
     except ValidationError as error:
         metadata = document.get("metadata") if isinstance(document, dict) else None
         name = metadata.get("name", "") if isinstance(metadata, dict) else ""
-        raise InvalidDeploymentError(str(name), causes(error, document)) from None
+        raise InvalidDeploymentError(str(name), causes(error)) from None
 
 
 class InvalidDeploymentError(ValueError):

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from moorage.api import ExitCode
 from moorage.api.conditions import READY
-from moorage.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
-from moorage.cli.files import UserError, documents, model_deployments
+from moorage.api.v1alpha1 import GROUP, PLURAL, VERSION
+from moorage.cli.files import UserError, judged
 
 FIELD_MANAGER = "moor"
 POLL_S = 0.5
@@ -30,8 +30,7 @@ def apply(file: Path, namespace: str | None, timeout_s: float | None, console: C
     Raises:
         UserError: the file is invalid, the cluster refuses it or does not answer, or the time is over.
     """
-    model_deployments(file)
-    wanted = [item for item in documents(file) if item.get("kind") == KIND]
+    wanted = [document for document, _ in judged(file)]
     api, default_namespace = _connect()
     try:
         for manifest in wanted:

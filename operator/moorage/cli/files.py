@@ -69,6 +69,15 @@ def model_deployments(path: Path) -> list[ModelDeployment]:
     Raises:
         UserError: the file is unreadable, has none, or has one that is invalid; with all mistakes, in the API server's words.
     """
+    return [deployment for _, deployment in judged(path)]
+
+
+def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
+    """The same, each with the document it was read from.
+
+    Raises:
+        UserError: as `model_deployments`.
+    """
     found, complaints = [], []
     for document in documents(path):
         if not isinstance(document, dict):
@@ -77,7 +86,7 @@ def model_deployments(path: Path) -> list[ModelDeployment]:
         if document.get("kind") not in (None, "ModelDeployment"):
             continue
         try:
-            found.append(check(document))
+            found.append((document, check(document)))
         except InvalidDeploymentError as error:
             complaints.append(f"{path}: {error}")
     if complaints:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -115,8 +114,3 @@ def _exit_code(code: int) -> ExitCode:
         return ExitCode(code)
     except ValueError:
         return ExitCode.INTERNAL
-
-
-def now() -> float:
-    """A clock for durations, in seconds."""
-    return time.perf_counter()

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
 from moorage.cli import screen
 from moorage.cli.files import UserError, one_model_deployment
-from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, now
+from moorage.cli.predictor_process import DIRECTLY, PredictorProcess
 from moorage.render import local_settings, refusal, render
 
 SAMPLE_PHOTO = Path(__file__).parent / "photos" / "chelsea.png"
@@ -56,7 +57,7 @@ def up(options: UpOptions) -> ExitCode:
     Raises:
         UserError: a mistake in the file, the options or the model; or something that is needed is not there.
     """
-    started = now()
+    started = time.perf_counter()
     console = screen.console()
     deployment = one_model_deployment(options.file)
     if refused := refusal(deployment, local=True):
@@ -124,7 +125,7 @@ def _first_answer(
 ) -> None:
     photo = options.photo or SAMPLE_PHOTO
     answer = _ask(process.url, settings.model_name, photo)
-    took_s = now() - started
+    took_s = time.perf_counter() - started
     console.print(screen.predictions(photo, answer))
     console.print(f"time to first prediction: {took_s:.1f} s", style="bold")
     for label, line in zip(("V1", "V2"), screen.curl_lines(process.url, settings.model_name, photo), strict=True):

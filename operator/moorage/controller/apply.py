@@ -84,10 +84,14 @@ def _note_overruled(store: Store, manifest: Body, applied: Body) -> None:
         log.warning("admission changed our field", extra={"kind": entry[0], "object": str(entry[1]), "field": field})
 
 
+def _is_ours(body: Body, owner_uid: str) -> bool:
+    return any(owner.get("uid") == owner_uid for owner in body["metadata"].get("ownerReferences", []))
+
+
 def _must_be_ours(live: Body, owner_uid: str, kind: str, name: str) -> None:
-    owners = live["metadata"].get("ownerReferences", [])
-    if any(owner.get("uid") == owner_uid for owner in owners):
+    if _is_ours(live, owner_uid):
         return
+    owners = live["metadata"].get("ownerReferences", [])
     if any(owner.get("kind") == "ModelDeployment" for owner in owners):
         raise ApplyError(
             REPLACING, f"{kind} {name} belongs to a deleted ModelDeployment of the same name and is being removed", 1.0
@@ -104,8 +108,7 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
     for kind, bodies in observed.children.items():
         for body in bodies:
             metadata = body["metadata"]
-            ours = any(owner.get("uid") == owner_uid for owner in metadata.get("ownerReferences", []))
-            if (kind, metadata["name"]) in wanted or not ours or "deletionTimestamp" in metadata:
+            if (kind, metadata["name"]) in wanted or not _is_ours(body, owner_uid) or "deletionTimestamp" in metadata:
                 continue
             log.info("pruning", extra={"kind": kind, "object": metadata["name"]})
             try:
@@ -120,8 +123,7 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
 def _translated(error: ApiError, kind: str, name: str) -> ApplyError | NamespaceGoingError:
     if error.cause == "NamespaceTerminating":
         return NamespaceGoingError()
-    if (
-        error.code == 404 and error.reason != "NotFound"
-    ):  # not a Status object: the path itself is unknown, so is the kind
+    # A 404 that is not a Status object: the path itself is unknown, and so is the kind.
+    if error.code == 404 and error.reason != "NotFound":
         return ApplyError(KSERVE_UNAVAILABLE, f"the cluster has no {kind}: install KServe (0.16 or newer)", 5.0)
     return ApplyError(APPLY_FAILED, f"{kind} {name}: {error.message}", error.retry_after_s or 0.0)

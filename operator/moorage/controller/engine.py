@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 
+from moorage.api.conditions import READY
 from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.instruments import Instruments
 from moorage.controller.observe import CHILDREN, DEPLOYMENT, MODEL_DEPLOYMENT, POD
@@ -86,7 +87,7 @@ class Engine:
         for key in self._store.keys(MODEL_DEPLOYMENT.kind):
             body = self._store.get(MODEL_DEPLOYMENT.kind, key) or {}
             conditions = body.get("status", {}).get("conditions", [])
-            counted[next((item["status"] for item in conditions if item["type"] == "Ready"), "Unknown")] += 1
+            counted[next((item["status"] for item in conditions if item["type"] == READY), "Unknown")] += 1
         self._instruments.deployments(counted)
 
     def _all_due(self) -> None:

@@ -18,12 +18,11 @@ class WorkQueue:
     def __init__(self) -> None:
         self._due: dict[Key, None] = {}
         self._busy: set[Key] = set()
-        self._later: list[tuple[float, int, Key]] = []
+        self._later: list[tuple[float, int, Key, bool]] = []
         self._soon: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._retries: dict[Key, int] = {}
         """The one retry of each failing key that counts; a later failure puts a later one in its place."""
-        self._superseded: set[int] = set()
         self._order = count()
         self._wake = asyncio.Event()
 
@@ -38,12 +37,9 @@ class WorkQueue:
             self._soon.add(key)
             self.add_after(key, GATHER_S)
 
-    def add_after(self, key: Key, delay_s: float) -> int:
-        """The key is due after a while, whatever else happens to it. Returns a number that is this entry's own."""
-        order = next(self._order)
-        heapq.heappush(self._later, (asyncio.get_running_loop().time() + delay_s, order, key))
-        self._wake.set()
-        return order
+    def add_after(self, key: Key, delay_s: float) -> None:
+        """The key is due after a while, whatever else happens to it."""
+        self._plan(key, delay_s, is_retry=False)
 
     def retry(self, key: Key, at_least_s: float = 0.0) -> float:
         """The key failed: due again after a jittered, doubling wait. Returns the wait in seconds."""
@@ -51,16 +47,13 @@ class WorkQueue:
         doubled_s = FIRST_RETRY_S * 2.0 ** min(failures - 1, 16)
         delay_s = min(LONGEST_RETRY_S, doubled_s * 1.25) * random.uniform(0.6, 1.0)  # noqa: S311 - jitter
         delay_s = max(delay_s, at_least_s)
-        if (planned := self._retries.get(key)) is not None:
-            self._superseded.add(planned)
-        self._retries[key] = self.add_after(key, delay_s)
+        self._retries[key] = self._plan(key, delay_s, is_retry=True)
         return delay_s
 
     def succeed(self, key: Key) -> None:
         """The key is well: its next failure waits briefly again."""
         self._failures.pop(key, None)
-        if (planned := self._retries.pop(key, None)) is not None:
-            self._superseded.add(planned)
+        self._retries.pop(key, None)
 
     async def take(self) -> Key:
         """The next key that is due and that no other worker has. Give it back with `done`."""
@@ -86,15 +79,20 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._due) + len(self._busy)
 
+    def _plan(self, key: Key, delay_s: float, *, is_retry: bool) -> int:
+        order = next(self._order)
+        heapq.heappush(self._later, (asyncio.get_running_loop().time() + delay_s, order, key, is_retry))
+        self._wake.set()
+        return order
+
     def _promote(self) -> float | None:
         """Move what has become due; returns the seconds until the next one will."""
         now = asyncio.get_running_loop().time()
         while self._later and self._later[0][0] <= now:
-            _, order, key = heapq.heappop(self._later)
-            if order in self._superseded:
-                self._superseded.remove(order)
-                continue
-            if self._retries.get(key) == order:
+            _, order, key, is_retry = heapq.heappop(self._later)
+            if is_retry and self._retries.get(key) != order:
+                continue  # a later failure or a success has taken its place
+            if is_retry:
                 del self._retries[key]
             self._due[key] = None
             self._soon.discard(key)

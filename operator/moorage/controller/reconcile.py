@@ -65,7 +65,8 @@ class Reconciler:
         if body is None or "deletionTimestamp" in body["metadata"]:
             return Outcome(Result.GONE)  # garbage collection removes the children by their owner references
         deployment, failure = _parse(body)
-        writes, retry_after_s, retry = 0, 0.0, False
+        writes = 0
+        retry: Outcome | None = None
         if deployment is not None and failure is None:
             try:
                 manifests, observed = render(deployment, self.settings, self.capabilities()), observe(self.store, key)
@@ -75,10 +76,10 @@ class Reconciler:
             except NamespaceGoingError:
                 return Outcome(Result.GONE)
             except ApplyError as error:
-                failure, retry, retry_after_s = Refusal(error.reason, error.message), True, error.retry_after_s
+                failure, retry = Refusal(error.reason, error.message), Outcome(Result.RETRY, error.retry_after_s)
         written = await self._write_status(key, body, deployment, failure)
         if retry:
-            return Outcome(Result.RETRY, retry_after_s)
+            return retry
         if failure:
             return Outcome(Result.REFUSED)
         return Outcome(Result.CHANGED if writes or written else Result.UNCHANGED)
@@ -127,7 +128,7 @@ def _parse(body: Body) -> tuple[ModelDeployment | None, Refusal | None]:
     try:
         deployment = ModelDeployment.model_validate(body)
     except ValidationError as error:
-        return None, Refusal(INVALID_SPEC, "; ".join(str(cause) for cause in causes(error, body)))
+        return None, Refusal(INVALID_SPEC, "; ".join(str(cause) for cause in causes(error)))
     return deployment, refusal(deployment)
 
 
