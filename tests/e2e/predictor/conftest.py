@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from tests.control_plane.process import free_ports
 
 from moorage.api.predictor import LoadProgress, PredictorSettings
 
@@ -25,21 +25,16 @@ PATIENCE_S = 120
 """For a busy machine; nothing is measured here."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Predictor:
     """One process, and what it wrote to stderr."""
 
     def __init__(self, env: dict[str, str] | None = None, **changes: object) -> None:
+        http_port, grpc_port = free_ports(2)
         options = {
             "model_name": "cats",
             "task": "image-classification",
-            "http_port": free_port(),
-            "grpc_port": free_port(),
+            "http_port": http_port,
+            "grpc_port": grpc_port,
         }
         self.settings = PredictorSettings(**{**options, **changes})
         self.url = f"http://127.0.0.1:{self.settings.http_port}"

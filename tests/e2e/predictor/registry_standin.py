@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from tests.e2e.predictor.loopback import Handler, serve
 
 
 def digest_of(data: bytes) -> str:
@@ -42,18 +43,9 @@ def serve_image(repository: str, files: dict[str, bytes]) -> ThreadingHTTPServer
         f"/v2/{repository}/blobs/{digest_of(layer)}": (layer, "application/octet-stream"),
     }
 
-    class Handler(BaseHTTPRequestHandler):
+    class Registry(Handler):
         def do_GET(self) -> None:
             body, content_type = pages.get(self.path, (b"{}", "application/json"))
-            self.send_response(200 if self.path in pages else 404)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(200 if self.path in pages else 404, body, Content_Type=content_type)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return serve(Registry)

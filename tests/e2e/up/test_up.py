@@ -17,17 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from tests.control_plane.process import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "manifests" / "samples" / "cat.yaml"
 PATIENCE_S = 180
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 def environment() -> dict[str, str]:
@@ -41,7 +35,7 @@ def moor(*words: str | Path, timeout_s: float = PATIENCE_S) -> subprocess.Comple
 
 
 def ports() -> list[str]:
-    http, grpc = free_ports()
+    http, grpc = free_ports(2)
     return [f"--http-port={http}", f"--grpc-port={grpc}"]
 
 
@@ -49,7 +43,7 @@ class Up:
     """A `moor up` that keeps serving."""
 
     def __init__(self, *words: str | Path, ignore_sigint: bool = False) -> None:
-        http, grpc = free_ports()
+        http, grpc = free_ports(2)
         self.url = f"http://127.0.0.1:{http}"
         command = [sys.executable, "-m", "moorage", "up", *words, f"--http-port={http}", f"--grpc-port={grpc}"]
         self.process = subprocess.Popen(
@@ -149,7 +143,7 @@ def test_a_taken_port_is_one_clear_message() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = moor("up", SAMPLE, f"--http-port={port}", f"--grpc-port={free_ports()[0]}")
+        done = moor("up", SAMPLE, f"--http-port={port}", f"--grpc-port={free_ports(1)[0]}")
     assert done.returncode == 3
     assert str(port) in done.stderr
     assert "--http-port" in done.stderr
