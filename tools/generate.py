@@ -1,15 +1,17 @@
 """Writes every generated file of the repository: `make generate`. A test runs it with --check and compares.
 
-crds/  manifests/install.yaml
+crds/  manifests/install.yaml  operator/moorage/api/oip/open_inference_pb2.{py,pyi}
 docs/reference/{metrics,conditions,modeldeployment,predictor-settings,cli,exit-codes,rbac}.md
 """
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
+from grpc_tools import protoc
 
 from moorage.api import PredictorSettings, conditions, metrics, predictor
 from moorage.api.crd import custom_resource_definition
@@ -35,7 +37,19 @@ def files() -> dict[str, str]:
         "docs/reference/cli.md": _page("The command moor", _cli()),
         "docs/reference/exit-codes.md": _page("Exit codes", _exit_codes()),
         "docs/reference/rbac.md": _page("What the controller may do", _rbac()),
+        **_messages(),
     }
+
+
+def _messages() -> dict[str, str]:
+    """The Python modules of the .proto file."""
+    root = ROOT / "operator" / "moorage" / "api"
+    with tempfile.TemporaryDirectory() as out:
+        proto = "oip/open_inference.proto"
+        if protoc.main(["protoc", f"-I{root}", f"--python_out={out}", f"--pyi_out={out}", proto]):
+            raise SystemExit(f"{proto}: protoc failed; its words are above")
+        made = sorted(Path(out, "oip").iterdir())
+        return {str((root / "oip" / file.name).relative_to(ROOT)): file.read_text() for file in made}
 
 
 def _page(title: str, lines: Iterator[str]) -> str:
