@@ -1,5 +1,6 @@
-"""Every error that the predictor raises on purpose. Raised in storage, engine and tasks; translated once per edge:
-`wire/http.py` to a status and `{"error": text}`, `wire/grpc.py` to a status code, `runtime.py` to an exit code.
+"""Every error that the predictor raises on purpose. Raised in storage, engine, tasks and wire; translated once per edge:
+`wire/http/answers.py` to a status and `{"error": text, "code": code}`, `wire/grpc.py` to a status code, `runtime.py` to
+an exit code.
 
     MoorageError
     ├── StartError             the process ends, with one line on stderr
@@ -9,8 +10,16 @@
     └── RequestError           the request ends, the server lives on
         ├── InvalidInput           400 / INVALID_ARGUMENT
         │   └── ImageInvalid           the image itself
-        ├── PayloadTooLarge        413 / INVALID_ARGUMENT
+        ├── ControlDisabled        403 / PERMISSION_DENIED
+        ├── NotFound               404 / NOT_FOUND
+        ├── MethodNotAllowed       405
+        ├── BodyTimeout            408 / DEADLINE_EXCEEDED
+        ├── PayloadTooLarge        413 / RESOURCE_EXHAUSTED
+        ├── UnsupportedEncoding    415 / INVALID_ARGUMENT
+        ├── ModelFault             500 / INTERNAL: the model's own code failed
+        ├── Unsupported            501 / UNIMPLEMENTED
         └── ModelUnavailable       503 / UNAVAILABLE; trying again helps
+            └── Overloaded             too many requests wait
 """
 
 # ruff: noqa: N818 - named as the KServe SDK names its own
@@ -53,29 +62,94 @@ class PortTaken(StartError):
 
 
 class RequestError(MoorageError):
-    """One request cannot be answered."""
+    """One request cannot be answered. `status` is HTTP's, `code` stands in the body, `grpc` is the status' name."""
 
     status = 500
+    code = "INTERNAL"
+    grpc = "INTERNAL"
 
 
 class InvalidInput(RequestError):
     """The client's mistake; the message names the input and the reason."""
 
     status = 400
+    code = grpc = "INVALID_ARGUMENT"
 
 
 class ImageInvalid(InvalidInput):
     """Bytes that are not an image this server decodes."""
+
+    code = "INVALID_IMAGE"
+
+
+class ControlDisabled(RequestError):
+    """Loading, unloading and changing settings through the API are off."""
+
+    status = 403
+    code = grpc = "PERMISSION_DENIED"
+
+
+class NotFound(RequestError):
+    """No such path, model or version."""
+
+    status = 404
+    code = grpc = "NOT_FOUND"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, with other methods."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, path: str, allowed: str) -> None:
+        super().__init__(f"{path}: expected {allowed}")
+        self.allowed = allowed
+
+
+class BodyTimeout(RequestError):
+    """The body did not come in time."""
+
+    status = 408
+    code = grpc = "DEADLINE_EXCEEDED"
 
 
 class PayloadTooLarge(RequestError):
     """More bytes than the limit."""
 
     status = 413
+    code = grpc = "RESOURCE_EXHAUSTED"
+
+
+class UnsupportedEncoding(RequestError):
+    """A Content-Encoding that is not undone here."""
+
+    status = 415
+    code = "UNSUPPORTED_ENCODING"
+    grpc = "INVALID_ARGUMENT"
+
+
+class ModelFault(RequestError):
+    """The model's own code failed, or its answer cannot be sent. Callers learn that, the log has the rest."""
+
+
+class Unsupported(RequestError):
+    """The model does not do this."""
+
+    status = 501
+    code = grpc = "UNIMPLEMENTED"
 
 
 class ModelUnavailable(RequestError):
-    """The model is loading, the server is stopping, or too many requests wait."""
+    """The model is loading, has failed to load, or the server is stopping."""
 
     status = 503
+    code = "MODEL_NOT_READY"
+    grpc = "UNAVAILABLE"
     retryable = True
+
+
+class Overloaded(ModelUnavailable):
+    """As many requests wait as may."""
+
+    code = "SERVER_OVERLOADED"

@@ -1,40 +1,63 @@
-"""Settings -> a classifier that answers: fetch, load, name the classes. Runs in the runtime's load thread."""
+"""Settings -> something that answers: fetch the files, load, name the classes. Runs in the runtime's load thread."""
 
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import storage
-from moorage_predictor.engine import network
-from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
-from moorage_predictor.tasks.image_classification.labels import class_names
+
+Report = Callable[[LoadProgress], None]
 
 
-def load(
-    settings: PredictorSettings, report: Callable[[LoadProgress], None], cancelled: threading.Event
-) -> ImageClassifier:
-    """The warm classifier.
+def load(settings: PredictorSettings, report: Report, cancelled: threading.Event) -> Any:
+    """A warm classifier, or an object of the user's class, as `wire/adapt.py` takes it.
 
     Raises:
-        StartError: the model cannot be served; the message names the file or URI and the reason.
+        StartError: the model cannot be served; the message names the file, URI or class and the reason.
     """
+    if settings.task != "image-classification":
+        return _custom(settings, report, cancelled)
     with tempfile.TemporaryDirectory(prefix="moorage-model-") as folder:
-        if settings.storage_uri is None:
-            path = Path(settings.model_dir or "")
-        else:
-            path = storage.fetch(
-                settings.storage_uri,
-                into=Path(folder),
-                model_root=settings.model_root,
-                allow_hosts=settings.storage_allow_hosts,
-                report=report,
-                cancelled=cancelled,
-            )
-        loaded = network.load(
-            path, architecture=settings.architecture, sha256=settings.sha256, report=report, cancelled=cancelled
-        )
-        names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
+        return _classifier(settings, _files(settings, Path(folder), report, cancelled), report, cancelled)
+
+
+def _files(settings: PredictorSettings, into: Path, report: Report, cancelled: threading.Event) -> Path:
+    if settings.storage_uri is None:
+        return Path(settings.model_dir or "")
+    return storage.fetch(
+        settings.storage_uri,
+        into=into,
+        model_root=settings.model_root,
+        allow_hosts=settings.storage_allow_hosts,
+        report=report,
+        cancelled=cancelled,
+    )
+
+
+def _classifier(settings: PredictorSettings, path: Path, report: Report, cancelled: threading.Event) -> Any:
+    from moorage_predictor.engine import network
+    from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
+    from moorage_predictor.tasks.image_classification.labels import class_names
+
+    loaded = network.load(
+        path, architecture=settings.architecture, sha256=settings.sha256, report=report, cancelled=cancelled
+    )
+    names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
     limits = Limits(settings.max_image_bytes, settings.max_image_side)
     return ImageClassifier(loaded, names, top_k=settings.top_k, limits=limits)
+
+
+def _custom(settings: PredictorSettings, report: Report, cancelled: threading.Event) -> Any:
+    from moorage_predictor.tasks.custom import construct, import_class
+
+    path: Path | None = None
+    if settings.storage_uri or settings.model_dir:
+        # In the process's own temporary folder: the class may read its files whenever it likes.
+        path = _files(settings, Path(tempfile.mkdtemp(prefix="model-")), report, cancelled)
+    report(LoadProgress("weights", 0, 1))
+    made = construct(import_class(settings.task), settings.model_name, path)
+    report(LoadProgress("weights", 1, 1))
+    return made

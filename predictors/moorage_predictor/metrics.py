@@ -3,9 +3,28 @@
 The registry is an argument, so a test can build two.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from moorage.api import metrics as m
+
+
+class ProtocolMetrics:
+    """Of one model and protocol."""
+
+    def __init__(self, requests: Callable[[str], Counter], seconds: Histogram) -> None:
+        self._make = requests
+        self._requests: dict[int | str, Counter] = {}
+        self._seconds = seconds
+
+    def answered(self, code: int | str, seconds: float) -> None:
+        """One request is done; `code` is an HTTP status or a gRPC status name."""
+        counter = self._requests.get(code)
+        if counter is None:
+            counter = self._requests[code] = self._make(str(code))
+        counter.inc()
+        self._seconds.observe(seconds)
 
 
 class Metrics:
@@ -23,10 +42,12 @@ class Metrics:
         self._ready = Gauge(m.MODEL_READY.name, m.MODEL_READY.help, m.MODEL_READY.labels, registry=registry)
         self.ready(False)
 
-    def answered(self, protocol: str, code: str, seconds: float) -> None:
-        """One request is done; `code` is an HTTP status or a gRPC status name."""
-        self._requests.labels(**self._labels, protocol=protocol, code=code).inc()
-        self._seconds.labels(**self._labels, protocol=protocol).observe(seconds)
+    def of(self, protocol: str) -> "ProtocolMetrics":
+        """The counters of v1, v2 or grpc, found once and not for each request."""
+        return ProtocolMetrics(
+            lambda code: self._requests.labels(**self._labels, protocol=protocol, code=code),
+            self._seconds.labels(**self._labels, protocol=protocol),
+        )
 
     def loaded(self, seconds: float) -> None:
         """The model is in memory and warm."""

@@ -2,12 +2,13 @@
 
 main thread (event loop)                      "load" thread
 bind ports, import kserve
-Server.start(): live 200, ready 503   ──────> storage.fetch -> engine.load -> ImageClassifier
+Server.start(): live 200, ready 503   ──────> loading.load (fetch, read, warm up) -> wire.adapt
 Server.serve(): ready 200             <────── loaded, or failed -> exit 2 or 3
 SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -27,7 +28,6 @@ from moorage_predictor.errors import StartError
 from moorage_predictor.wire import binding
 
 if TYPE_CHECKING:
-    from moorage_predictor.tasks.image_classification import ImageClassifier
     from moorage_predictor.wire.server import Server
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,14 @@ def run(settings: PredictorSettings) -> ExitCode:
         _log.exception("the predictor failed")
         log.failure("internal error; the log has the details", settings.termination_log)
         return ExitCode.INTERNAL
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
 
 
 class _Runtime:
@@ -74,7 +82,8 @@ class _Runtime:
         # All that is temporary lies in one folder, which goes even where the load thread cannot be unwound.
         with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as tempfile.tempdir:
             try:
-                asyncio.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry())))
+                with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                    runner.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry(), self._load)))
             finally:
                 self._cancelled.set()
                 if self._loader:
@@ -93,6 +102,8 @@ class _Runtime:
         try:
             if not self._stop.is_set():
                 server.serve(loaded.result(), time.perf_counter() - started)
+                gc.collect()
+                gc.freeze()  # what is here now stays; a collection that walks all of torch's objects stops everything
                 _log.info("ready", extra={"model": self._settings.model_name})
                 log.progress(LoadProgress("ready", 1, 1))
                 await stopped
@@ -101,20 +112,25 @@ class _Runtime:
             await server.stop()
         _log.info("stopped")
 
-    def _start_loading(self) -> "asyncio.Future[ImageClassifier]":
-        loaded: asyncio.Future[ImageClassifier] = asyncio.get_running_loop().create_future()
+    def _load(self) -> Any:
+        """A kserve.Model, which has no types. In a thread."""
+        from moorage_predictor.loading import load
+        from moorage_predictor.wire.adapt import adapted
+
+        return adapted(load(self._settings, log.progress, self._cancelled), self._settings)
+
+    def _start_loading(self) -> "asyncio.Future[Any]":
+        loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         loaded.add_done_callback(lambda future: future.exception())  # after a stop nobody else looks at it
 
         def work() -> None:
             try:
-                from moorage_predictor.loading import load
-
-                classifier = load(self._settings, log.progress, self._cancelled)
+                model = self._load()
             except Exception as error:  # noqa: BLE001 - handed to the main thread, which decides
                 failure = error
                 self._on_loop(lambda: loaded.set_exception(failure))
             else:
-                self._on_loop(lambda: loaded.set_result(classifier))
+                self._on_loop(lambda: loaded.set_result(model))
 
         self._loader = threading.Thread(target=work, name="load", daemon=True)
         self._loader.start()

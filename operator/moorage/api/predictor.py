@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from moorage.api.limits import RequestLimits
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
@@ -25,6 +27,7 @@ LIVE_PATH: Final = "/v2/health/live"
 MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+TASK_PATTERN: Final = r"^(image-classification|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
 
 _REPEATED: Final = frozenset({"storage_allow_hosts"})
 _FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG"}
@@ -35,16 +38,17 @@ def ready_path(model_name: str) -> str:
     return f"/v2/models/{model_name}/ready"
 
 
-class PredictorSettings(BaseModel):
+class PredictorSettings(RequestLimits):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_name: str = Field(pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
     model_version: str = Field(
         default="1", min_length=1, max_length=63, description="The version label of the weights."
     )
-    task: Literal["image-classification"] = Field(description="Which task adapter decodes, runs and encodes.")
+    task: str = Field(
+        pattern=TASK_PATTERN,
+        description="`image-classification`, or a class of yours as `package.module:Class` or `path/to/file.py:Class`.",
+    )
     architecture: str | None = Field(
         default=None,
         pattern=ARCHITECTURE_PATTERN,
@@ -68,8 +72,18 @@ class PredictorSettings(BaseModel):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that both listeners bind.")
-    http_port: int = Field(default=HTTP_PORT, ge=0, le=65535)
-    grpc_port: int = Field(default=GRPC_PORT, ge=0, le=65535)
+    http_port: int = Field(default=HTTP_PORT, ge=0, le=65535, description="Of V1 and V2 REST.")
+    grpc_port: int = Field(default=GRPC_PORT, ge=0, le=65535, description="Of V2 gRPC.")
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that share the two ports, each with the model in its own memory."
+    )
+    http_fd: int | None = Field(
+        default=None, ge=3, description="An open listening socket; set by the process that starts several workers."
+    )
+    control_endpoints: bool = Field(
+        default=False,
+        description="Let callers load and unload the model and change trace and log settings. With one worker only.",
+    )
 
     top_k: int = Field(default=5, ge=1, le=1000, description="How many classes an answer lists.")
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
@@ -88,8 +102,18 @@ class PredictorSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
+        if self.task != "image-classification" and not (self.model_dir and self.storage_uri):
+            return self  # a class of one's own may need no files
         if (self.model_dir is None) == (self.storage_uri is None):
             raise ValueError("expected exactly one of --model-dir and --storage-uri")
+        return self
+
+    @model_validator(mode="after")
+    def _one_worker_is_controlled(self) -> Self:
+        if self.control_endpoints and self.workers > 1:
+            raise ValueError(
+                "expected --workers=1 with --control-endpoints: a call reaches only one of several workers"
+            )
         return self
 
     def argv(self) -> list[str]:

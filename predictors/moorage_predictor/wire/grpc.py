@@ -1,70 +1,240 @@
-"""V2 over gRPC: the SDK's servicer with errors translated at this edge, and with repository load and unload off."""
+"""V2 over gRPC: the Open Inference Protocol's service, and Triton's further calls. Called by `wire/server.py`.
+
+The messages are `moorage.api.oip`'s, which KServe's and Triton's clients both understand; errors become statuses here.
+"""
 
 import asyncio
-import functools
 import logging
-import time
 from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 
-import kserve.errors
+import grpc
 from grpc import StatusCode, aio
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
-from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve import InferResponse
 
-from moorage_predictor.errors import PayloadTooLarge, RequestError
+from moorage import __version__
+from moorage.api.oip import SERVICE
+from moorage.api.oip import open_inference_pb2 as pb
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError
 from moorage_predictor.metrics import Metrics
-from moorage_predictor.wire.dataplane import MoorageDataPlane
+from moorage_predictor.wire.control import LogSettings
+from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
+from moorage_predictor.wire.grpc_messages import infer_request, infer_response
+from moorage_predictor.wire.repository import Repository
 
 _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
-Rpc = Callable[[Any, Context], Awaitable[Any]]  # the SDK has no types
+Rpc = Callable[[Any, Context], Awaitable[Any]]
 
-_RPCS: Final = ("ServerMetadata", "ServerLive", "ServerReady", "ModelReady", "ModelMetadata", "ModelInfer")
+_KEEP_ALIVE_MS: Final = 65_000
+_MAX_METADATA: Final = 64 * 1024
 
 
-def create_server(dataplane: MoorageDataPlane, metrics: Metrics, *, max_message_bytes: int) -> aio.Server:
-    """A server without a port yet. SO_REUSEPORT is off: a second predictor on the port must fail, not share it."""
+def create_server(repository: Repository, metrics: Metrics, settings: PredictorSettings) -> aio.Server:
+    """A server without a port yet. SO_REUSEPORT is off unless workers share the port: a second predictor must fail."""
     server = aio.server(
         options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
-        ]
+            ("grpc.so_reuseport", 1 if settings.http_fd is not None else 0),
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", _MAX_METADATA),
+            ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ],
+        maximum_concurrent_rpcs=settings.max_connections,
     )
-    grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(dataplane, metrics), server)
+    service = _Service(repository, metrics, settings)
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _translated(getattr(service, name)),
+            request_deserializer=request.FromString,
+            response_serializer=answer.SerializeToString,
+        )
+        for name, (request, answer) in _CALLS.items()
+    }
+    handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
+        service.ModelInfer, response_serializer=pb.ModelInferResponse.SerializeToString
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
 
 
-class _Servicer(InferenceServicer):  # type: ignore[misc]
-    def __init__(self, dataplane: MoorageDataPlane, metrics: Metrics) -> None:
-        super().__init__(dataplane, None)
-        for name in _RPCS:
-            setattr(self, name, _translated(getattr(self, name), metrics if name == "ModelInfer" else None))
-        self.RepositoryModelLoad = self.RepositoryModelUnload = _refused
+_CALLS: Final[dict[str, tuple[Any, Any]]] = {
+    "ServerLive": (pb.Empty, pb.ServerLiveResponse),
+    "ServerReady": (pb.Empty, pb.ServerReadyResponse),
+    "ServerMetadata": (pb.Empty, pb.ServerMetadataResponse),
+    "ModelReady": (pb.ModelRequest, pb.ModelReadyResponse),
+    "ModelMetadata": (pb.ModelRequest, pb.ModelMetadataResponse),
+    "ModelConfig": (pb.ModelRequest, pb.ModelConfigResponse),
+    "ModelStatistics": (pb.ModelRequest, pb.ModelStatisticsResponse),
+    "RepositoryIndex": (pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+    "RepositoryModelLoad": (pb.RepositoryModelRequest, pb.RepositoryModelResponse),
+    "RepositoryModelUnload": (pb.RepositoryModelRequest, pb.RepositoryModelResponse),
+    "TraceSetting": (pb.TraceSettings, pb.TraceSettings),
+    "LogSettings": (pb.LogSettings, pb.LogSettings),
+}
 
 
-async def _refused(request: Any, context: Context) -> None:
-    await context.abort(StatusCode.UNIMPLEMENTED, "loading and unloading are off")
+class _Service:
+    """One method a call; each returns its message or raises a `RequestError`."""
 
+    def __init__(self, repository: Repository, metrics: Metrics, settings: PredictorSettings) -> None:
+        self._repository = repository
+        self._metrics = metrics.of("grpc")
+        self._limits = settings
+        self._control = settings.control_endpoints
+        self._log = LogSettings()
 
-def _translated(rpc: Rpc, metrics: Metrics | None) -> Rpc:
-    """The SDK's method with our errors as status codes, counted if there are metrics."""
-
-    @functools.wraps(rpc)
-    async def call(request: Any, context: Context) -> Any:
-        started, code, text = time.perf_counter(), StatusCode.OK, ""
+    async def ModelInfer(self, body: bytes, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """The hot path; counted, and translated here rather than by one more coroutine."""
+        started = perf_counter_ns()
+        code, text = StatusCode.OK, ""
+        served = None
         try:
-            return await rpc(request, context)
+            message = pb.ModelInferRequest.FromString(body)
+            served = self._repository.find(message.model_name, message.model_version)
+            pipeline = served.admit()
+            request = infer_request(message, served.version, self._limits)
+            parsed = perf_counter_ns()
+            result, _ = await pipeline.predict(request, _headers(context))
+            inferred = perf_counter_ns()
+            if not isinstance(result, InferResponse):
+                raise ModelFault(f"the model {served.name} gave no V2 answer")
+            answer = infer_response(request, result, served.version, served.labels)
+            shape = request.inputs[0].shape
+            served.finished(
+                "grpc", request.id, shape[0] if shape else 1, (started, parsed, inferred, perf_counter_ns())
+            )
+            return answer
         except asyncio.CancelledError:
             code = StatusCode.CANCELLED
             raise
         except Exception as error:  # noqa: BLE001 - the process's one catch-all for gRPC: logged, counted, answered
             code, text = _status(error)
         finally:
-            if metrics:
-                metrics.answered("grpc", code.name, time.perf_counter() - started)
+            self._metrics.answered(code.name, (perf_counter_ns() - started) / 1e9)
+        if served:
+            served.statistics.failed(perf_counter_ns() - started)
+        await context.abort(code, text)
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """The process serves."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Every model answers."""
+        return pb.ServerReadyResponse(ready=self._repository.ready)
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """The server itself."""
+        return pb.ServerMetadataResponse(name=PRODUCT, version=__version__, extensions=EXTENSIONS)
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Whether one model answers."""
+        return pb.ModelReadyResponse(ready=self._repository.find(request.name, request.version).ready)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Of one model."""
+        return pb.ModelMetadataResponse(**metadata(self._repository.find(request.name, request.version)))
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Of one model, in Triton's form."""
+        described = config(self._repository.find(request.name, request.version))
+        known = {name: value for name, value in described.items() if name in pb.ModelConfig.DESCRIPTOR.fields_by_name}
+        return pb.ModelConfigResponse(config=pb.ModelConfig(**known))
+
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Of one model, or of all."""
+        chosen = [self._repository.find(request.name, request.version)] if request.name else list(self._repository)
+        stats = [pb.ModelStatistics(**served.statistics.as_dict(served.name, served.version)) for served in chosen]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Every model, or those that are ready."""
+        return pb.RepositoryIndexResponse(
+            models=[pb.ModelIndex(**row) for row in self._repository.index(request.ready)]
+        )
+
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Load, or load again."""
+        served = self._repository.find(self._controlled(request))
+        await served.load()
+        return pb.RepositoryModelResponse(model_name=served.name, done=True)
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Stop answering."""
+        served = self._repository.find(self._controlled(request))
+        await served.unload()
+        return pb.RepositoryModelResponse(model_name=served.name, done=True)
+
+    def _controlled(self, request: Any) -> str:
+        """The model's name: KServe's clients send it first, Triton's second."""
+        self._check_control()
+        name: str = request.model_name or request.model_or_repository_name
+        return name
+
+    def _check_control(self) -> None:
+        if not self._control:
+            raise ControlDisabled(
+                "changing models and settings is off: start the predictor with --control-endpoints=true"
+            )
+
+    async def TraceSetting(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Show trace settings, and change those that the request names."""
+        served = self._repository.find(request.model_name) if request.model_name else None
+        if request.settings:
+            self._check_control()
+            given = {name: list(setting.value) or None for name, setting in request.settings.items()}
+            if served:
+                self._repository.set_trace(served, given)
+            else:
+                self._repository.trace.update(given)
+        shown = (served.trace if served else self._repository.trace).as_dict()
+        return pb.TraceSettings(
+            settings={
+                name: pb.TraceSettingValue(value=value if isinstance(value, list) else [value])
+                for name, value in shown.items()
+            }
+        )
+
+    async def LogSettings(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """Show log settings, and change those that the request names."""
+        if request.settings:
+            self._check_control()
+            given = {}
+            for name, setting in request.settings.items():
+                choice = setting.WhichOneof("parameter_choice")
+                if choice is None:
+                    raise InvalidInput(f"{name[:40]}: expected a value, found none")
+                given[name] = getattr(setting, choice)
+            self._log.update(given)
+        return pb.LogSettings(settings={name: _log_value(value) for name, value in self._log.as_dict().items()})
+
+
+def _log_value(value: Any) -> pb.LogSettingValue:
+    if isinstance(value, bool):
+        return pb.LogSettingValue(bool_param=value)
+    if isinstance(value, int):
+        return pb.LogSettingValue(uint32_param=value)
+    return pb.LogSettingValue(string_param=value)
+
+
+def _headers(context: Context) -> dict[str, str]:
+    """The call's metadata that is text, as the SDK gives it to models."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _translated(rpc: Rpc) -> Rpc:
+    """The method with our errors as statuses."""
+
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await rpc(request, context)
+        except Exception as error:  # noqa: BLE001 - as in ModelInfer
+            code, text = _status(error)
         await context.abort(code, text)
 
     return call
@@ -72,14 +242,8 @@ def _translated(rpc: Rpc, metrics: Metrics | None) -> Rpc:
 
 def _status(error: Exception) -> tuple[StatusCode, str]:
     if isinstance(error, RequestError):
-        if isinstance(error, PayloadTooLarge) or error.status == 400:
-            return StatusCode.INVALID_ARGUMENT, str(error)
-        return StatusCode.UNAVAILABLE, str(error)
-    if isinstance(error, (kserve.errors.InvalidInput, kserve.errors.InferenceError)):
-        return StatusCode.INVALID_ARGUMENT, str(error)
-    if isinstance(error, kserve.errors.ModelNotFound):
-        return StatusCode.NOT_FOUND, str(error)
-    if isinstance(error, (kserve.errors.ModelNotReady, kserve.errors.ServerNotReady)):
-        return StatusCode.UNAVAILABLE, str(error)
+        return StatusCode[error.grpc], str(error)
+    if type(error).__name__ == "DecodeError":  # protobuf's, of a ModelInferRequest
+        return StatusCode.INVALID_ARGUMENT, "expected a ModelInferRequest, found other bytes"
     _log.error("request failed", exc_info=error)
     return StatusCode.INTERNAL, "internal error"

@@ -1,12 +1,10 @@
-"""The task's answer -> the SDK's `InferResponse`, with the outputs and the encoding that the request asked for."""
+"""The task's answer -> the SDK's `InferResponse`, with the outputs that the request asked for. Called by `wire/model.py`."""
 
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from kserve import InferOutput, InferRequest, InferResponse
-from kserve.protocol.infer_type import RequestedOutput
 from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput
@@ -22,41 +20,27 @@ DEFAULT: Final = ("class_id", "confidence", "class_name")
 """What a request that names no outputs gets; `logits` comes only when asked for."""
 
 
-def wanted(request: InferRequest) -> list[RequestedOutput]:
-    """The outputs to answer with, in order, each with its own `binary_data`. Called before anything is computed.
+def wanted(request: InferRequest) -> list[str]:
+    """Names of the outputs to answer with. Called before anything is computed.
 
     Raises:
-        InvalidInput: an output that does not exist, or one named twice.
+        InvalidInput: an output that does not exist.
     """
-    binary = bool(request.use_binary_outputs)
     if not request.request_outputs:
-        return [RequestedOutput(name, {"binary_data": binary}) for name in DEFAULT]
+        return list(DEFAULT)
     names = [output.name for output in request.request_outputs]
     for name in names:
         if name not in DATATYPES:
             raise InvalidInput(f"outputs: expected some of {', '.join(DATATYPES)}, found {name[:40]!r}")
-    if len(set(names)) != len(names):
-        raise InvalidInput("outputs: the same output is named twice")
-    # The SDK forgets the request's binary_data_output for an output that is named without parameters.
-    return [
-        RequestedOutput(output.name, {"binary_data": binary if output.binary_data is None else output.binary_data})
-        for output in request.request_outputs
-    ]
+    return names
 
 
-def response(
-    request: InferRequest, requested: list[RequestedOutput], result: Classification, model_version: str
-) -> InferResponse:
-    """The answer; `requested_outputs` is what makes the SDK send binary parts over REST."""
+def response(request: InferRequest, requested: list[str], result: Classification) -> InferResponse:
+    """The answer."""
     return InferResponse(
-        response_id=request.id or str(uuid.uuid4()),
+        response_id=request.id,
         model_name=request.model_name,
-        model_version=model_version,
-        infer_outputs=[_output(output.name, getattr(result, output.name)) for output in requested],
-        from_grpc=request.from_grpc,
-        # Over gRPC arrays are sent raw anyway, and with True the SDK asks an array for its truth value.
-        use_binary_outputs=False if request.from_grpc else request.use_binary_outputs,
-        requested_outputs=None if request.from_grpc else requested,
+        infer_outputs=[_output(name, getattr(result, name)) for name in requested],
     )
 
 

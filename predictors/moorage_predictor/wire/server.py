@@ -1,34 +1,28 @@
-"""Listen, answer, drain. The SDK's ModelServer binds every interface and cannot serve a model that is still loading, so
-the HTTP and the gRPC server are started here, around the SDK's data plane. Called by `runtime`.
+"""Listen, answer, drain. The SDK's ModelServer binds every interface, cannot serve a model that is still loading and
+spends most of a request in FastAPI, so the HTTP and the gRPC server are started here. Called by `runtime`.
 
-    bind() -> Server.start() -> Server.serve(classifier) -> ... -> Server.drain() -> Server.stop()
+    bind() -> Server.start() -> Server.serve(model) -> ... -> Server.stop()
 """
 
 import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Generator
-from typing import Final
+from collections.abc import Callable, Generator
+from typing import Any, Final
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.metrics import Metrics
-from moorage_predictor.tasks.image_classification import ImageClassifier
-from moorage_predictor.wire import grpc, http
+from moorage_predictor.wire import grpc
 from moorage_predictor.wire.binding import port_taken
-from moorage_predictor.wire.dataplane import MoorageDataPlane
-from moorage_predictor.wire.model import ClassifierModel
+from moorage_predictor.wire.http.app import App
+from moorage_predictor.wire.http.protocol import limited_protocol, watch
+from moorage_predictor.wire.repository import Repository, Served
 
 _log = logging.getLogger(__name__)
-
-_MAX_BODY_IMAGES: Final = 8
-"""A body may hold that many images of the largest size (base64 adds a third)."""
-
-_KEEP_ALIVE_S: Final = 65
-"""Longer than the 60 s of common proxies, which otherwise send into a closing connection."""
 
 _DRAIN_POLL_S: Final = 0.05
 
@@ -41,31 +35,44 @@ class _HttpServer(uvicorn.Server):
 
 
 class Server:
-    """Both listeners of one model."""
+    """Both listeners of one model. Made inside the event loop, because gRPC's server belongs to it."""
 
-    def __init__(self, settings: PredictorSettings, http_socket: socket.socket, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        settings: PredictorSettings,
+        http_socket: socket.socket,
+        registry: CollectorRegistry,
+        load: Callable[[], Any],
+    ) -> None:
+        """`load` gives the kserve.Model anew; it is called in a thread, when a caller asks for it."""
         self._settings = settings
         self._socket = http_socket
         self.metrics = Metrics(registry, settings.model_name, settings.model_version)
-        self._model = ClassifierModel(
-            settings.model_name, settings.model_version, max_image_bytes=settings.max_image_bytes, metrics=self.metrics
+        self._served = Served(
+            settings.model_name,
+            settings.model_version,
+            max_pending=settings.max_pending,
+            platform="moorage_timm" if settings.task == "image-classification" else "moorage_custom",
+            load=load,
+            changed=self.metrics.ready,
         )
-        dataplane = MoorageDataPlane(self._model)
-        limit = _MAX_BODY_IMAGES * (settings.max_image_bytes * 4 // 3 + 1024)
-        app = http.create_app(dataplane, self.metrics, max_body_bytes=limit)
+        repository = Repository([self._served])
+        app = App(repository, self.metrics, settings, control=settings.control_endpoints)
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
+                loop="none",
+                http=limited_protocol(settings),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 ws="none",
                 server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        self._grpc = grpc.create_server(dataplane, self.metrics, max_message_bytes=limit)
-        self._task: asyncio.Task[None] | None = None
+        self._grpc = grpc.create_server(repository, self.metrics, settings)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Answer from now on: alive, not ready.
@@ -80,26 +87,31 @@ class Server:
         except RuntimeError as error:
             raise port_taken(host, self._settings.grpc_port, "--grpc-port") from error
         await self._grpc.start()
-        self._task = asyncio.create_task(self._http.serve(sockets=[self._socket]))
+        self._tasks = [
+            asyncio.create_task(self._http.serve(sockets=[self._socket])),
+            asyncio.create_task(watch(self._http.server_state.connections)),
+        ]
         _log.info("listening", extra={"host": host, "http_port": self._socket.getsockname()[1], "grpc_port": port})
 
-    def serve(self, classifier: ImageClassifier, load_seconds: float) -> None:
-        """Ready from now on."""
+    def serve(self, model: Any, load_seconds: float) -> None:
+        """Ready from now on, with a kserve.Model."""
+        self._served.serve(model)
         self.metrics.loaded(load_seconds)
-        self._model.serve(classifier)
 
     async def stop(self) -> None:
         """Not ready at once; requests in flight get `shutdown_grace_s`; then the listeners close, the rest is cut."""
         grace = self._settings.shutdown_grace_s
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        self._model.drain()
+        self._served.drain()
         accept_until = loop.time() + grace / 2  # clients that never pause leave the other half to what is in flight
-        while self._model.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
+        while self._served.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_DRAIN_POLL_S)
         left = max(0.0, deadline - loop.time())
         self._http.config.timeout_graceful_shutdown = max(1, round(left))
         self._http.should_exit = True
         await self._grpc.stop(left)
-        if self._task:
-            await self._task
+        if self._tasks:
+            serving, watching = self._tasks
+            await serving
+            watching.cancel()

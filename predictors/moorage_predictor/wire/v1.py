@@ -8,7 +8,7 @@ from typing import Any
 
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Classification, EncodedImages
-from moorage_predictor.wire.tensors import MAX_BATCH, from_base64
+from moorage_predictor.wire.images import MAX_BATCH, instance_file
 
 
 def images_of(body: dict[str, Any], max_image_bytes: int) -> EncodedImages:
@@ -22,14 +22,8 @@ def images_of(body: dict[str, Any], max_image_bytes: int) -> EncodedImages:
         raise InvalidInput('instances: expected a list of {"b64": "..."}, with at least one')
     if len(instances) > MAX_BATCH:
         raise InvalidInput(f"instances: expected at most {MAX_BATCH} in one request, found {len(instances)}")
-    return EncodedImages(tuple(_image(i, instance, max_image_bytes) for i, instance in enumerate(instances)))
-
-
-def _image(index: int, instance: Any, max_image_bytes: int) -> bytes:
-    # Any: from JSON; this is where it gets a type.
-    if not isinstance(instance, dict) or set(instance) != {"b64"} or not isinstance(instance["b64"], str):
-        raise InvalidInput(f'instances[{index}]: expected {{"b64": "<the image file in base64>"}}')
-    return from_base64(instance["b64"], f"instances[{index}]", max_image_bytes)
+    files = tuple(instance_file(index, instance, max_image_bytes) for index, instance in enumerate(instances))
+    return EncodedImages(files)
 
 
 def response(result: Classification, seconds: float) -> dict[str, Any]:

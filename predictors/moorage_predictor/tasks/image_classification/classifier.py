@@ -52,6 +52,7 @@ class ImageClassifier:
 
     def __init__(self, network: Forward, names: tuple[str, ...], *, top_k: int, limits: Limits) -> None:
         self._network = network
+        self.names = names
         self._names = np.array(names, dtype=np.object_)
         self._preprocess = Preprocess(network.data)
         self._limits = limits

@@ -1,0 +1,1 @@
+"""Models to try the server with, and to start one's own from."""

@@ -1,0 +1,5 @@
+"""Task `MODULE:CLASS`: a class of the user's, imported and constructed. `wire/adapt.py` finds out what it can do."""
+
+from moorage_predictor.tasks.custom.imported import construct, import_class
+
+__all__ = ["construct", "import_class"]

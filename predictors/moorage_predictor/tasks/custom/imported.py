@@ -1,0 +1,81 @@
+"""`package.module:Class` or `path/to/file.py:Class` -> the class -> one object of it. Called by `loading.py`."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from moorage_predictor.errors import LoadFailed, MoorageError
+
+
+def import_class(task: str) -> type:
+    """The class that `task` names. The current folder is searched as Python's own `-m` would.
+
+    Raises:
+        LoadFailed: there is no such module, file or class, or the module fails.
+    """
+    where, _, name = task.rpartition(":")
+    try:
+        module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
+    except MoorageError:
+        raise
+    except Exception as error:
+        raise LoadFailed(f"--task {task}", f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        classes = sorted(
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == module.__name__
+        )
+        raise LoadFailed(f"--task {task}", f"{where} has no class {name}; it has {', '.join(classes) or 'none'}")
+    return found
+
+
+def _from_name(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise LoadFailed(f"--task {path}", "no such file")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise LoadFailed(f"--task {path}", "not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def construct(cls: type, model_name: str, folder: Path | None) -> Any:
+    """One object: `name` and `model_dir` are given where the constructor takes them, the name first as `kserve.Model` has
+    it; then `setup(model_dir)`, if the class has it.
+
+    Raises:
+        LoadFailed: the constructor or `setup` fails.
+    """
+    try:
+        taken = inspect.signature(cls).parameters
+        arguments: dict[str, Any] = {}
+        if "name" in taken:
+            arguments["name"] = model_name
+        if "model_dir" in taken:
+            arguments["model_dir"] = str(folder) if folder else None
+        made = cls(**arguments)
+        if callable(setup := getattr(made, "setup", None)):
+            setup(str(folder) if folder else None)
+    except MoorageError:
+        raise
+    except Exception as error:
+        raise LoadFailed(f"--task {cls.__name__}", f"cannot be constructed: {type(error).__name__}: {error}") from error
+    return made

@@ -1,0 +1,108 @@
+"""What was loaded -> a `kserve.Model`, whichever of three it is. Called by `wire/server.py`.
+
+| loaded                                   | becomes                                             |
+|------------------------------------------|-----------------------------------------------------|
+| a classifier of `tasks`                  | `ClassifierModel`                                   |
+| a `kserve.Model` of the user's           | itself, loaded if it is not yet                     |
+| an object with `predict(inputs)`         | `ArrayModel`: a dictionary of arrays in and out     |
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+from kserve import InferOutput, InferRequest, InferResponse, Model
+from kserve.model import BaseKServeModel
+
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import InvalidInput, LoadFailed, ModelFault
+from moorage_predictor.tasks.image_classification import ImageClassifier
+from moorage_predictor.wire.datatypes import BY_DTYPE
+from moorage_predictor.wire.model import ClassifierModel
+
+_log = logging.getLogger(__name__)
+
+
+def adapted(loaded: Any, settings: PredictorSettings) -> Model:
+    """The model that the protocols call.
+
+    Raises:
+        LoadFailed: it is none of the three, or says that it did not load.
+    """
+    if isinstance(loaded, ImageClassifier):
+        return ClassifierModel(settings.model_name, loaded, max_image_bytes=settings.max_image_bytes)
+    if isinstance(loaded, BaseKServeModel):
+        return _ready(loaded, settings)
+    if callable(getattr(loaded, "predict", None)):
+        return ArrayModel(settings.model_name, loaded)
+    raise LoadFailed(f"--task {settings.task}", "expected a kserve.Model or a class with predict(inputs)")
+
+
+def _ready(model: Any, settings: PredictorSettings) -> Model:
+    """The SDK drops a model that is not ready when it is registered; its documented example even says so of itself after
+    it has loaded. Here what counts is that loading did not fail."""
+    if not model.ready:
+        model.load()
+    if not model.ready:
+        _log.warning("the model says ready=False after load(); it is served", extra={"model": settings.model_name})
+        model.ready = True
+    return model
+
+
+class ArrayModel(Model):  # type: ignore[misc]  # the SDK has no types
+    """A class of the user's whose `predict` takes and returns a dictionary of arrays by name; for V2, and for V1's
+    `instances`, which arrive as the one input `instances` and leave as the first output's rows."""
+
+    def __init__(self, name: str, own: Any) -> None:
+        super().__init__(name)
+        self._own = own
+        self.ready = True
+
+    def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
+        """Answer one request."""
+        if isinstance(payload, InferRequest):
+            outputs = self._outputs({tensor.name: tensor.as_numpy() for tensor in payload.inputs})
+            return InferResponse(payload.id, self.name, outputs)
+        if "instances" not in payload:
+            raise InvalidInput("the body: expected instances (a list of rows)")
+        try:
+            rows = np.asarray(payload["instances"])
+        except ValueError as error:
+            raise InvalidInput("instances: expected rows of equal length") from error
+        if rows.dtype.kind == "f":
+            rows = rows.astype(np.float32)
+        if rows.dtype.kind not in "biufU":
+            raise InvalidInput("instances: expected rows of numbers or of strings")
+        return {"predictions": self._outputs({"instances": rows})[0].data.tolist()}
+
+    def stop(self) -> None:
+        """After the last request; `close` is the user's, if there is one."""
+        self.ready = False
+        if callable(close := getattr(self._own, "close", None)):
+            close()
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """From the class's `inputs`, if it has them: `[{"name": ..., "datatype": ..., "shape": [...]}]`."""
+        return list(getattr(self._own, "inputs", ()))
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """From the class's `outputs`."""
+        return list(getattr(self._own, "outputs", ()))
+
+    def _outputs(self, inputs: dict[str, Any]) -> list[InferOutput]:
+        answered = self._own.predict(inputs)
+        if not isinstance(answered, dict):
+            answered = {"output": answered}
+        if not answered:
+            raise ModelFault(f"the model {self.name} gave no outputs")
+        outputs = []
+        for name, value in answered.items():
+            array = np.asarray(value)
+            datatype = BY_DTYPE.get(array.dtype)
+            if datatype is None and array.dtype.kind in "SU":
+                array = array.astype(np.object_)
+                datatype = BY_DTYPE[array.dtype]
+            if datatype is None:
+                raise ModelFault(f"output {name}: expected an array of a protocol's datatype, found {array.dtype}")
+            outputs.append(InferOutput(name, list(array.shape), datatype.name, array))
+        return outputs

@@ -1,0 +1,43 @@
+"""V1 requests and answers as CloudEvents, through the SDK. Called by `wire/http/inference.py`; not on the hot path."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cloudevents.sdk.converters.util import has_binary_headers
+from kserve.model_repository import ModelRepository
+from kserve.protocol.dataplane import DataPlane
+
+from moorage_predictor.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decoded event, which knows how its answer is wrapped."""
+
+    data: Any
+    attributes: dict[str, Any]
+    headers: dict[str, str]
+
+    def answer(self, model_name: str, result: Any) -> tuple[bytes, dict[str, str]]:
+        """The answer's body and headers."""
+        content, headers = DataPlane(ModelRepository()).encode(model_name, result, self.headers, self.attributes)
+        return (content.encode() if isinstance(content, str) else content), headers
+
+
+def is_event(headers: dict[str, str]) -> bool:
+    """Whether a request is an event, in headers or in its body."""
+    structured = headers.get("content-type") == "application/cloudevents+json"
+    return structured or ("ce-specversion" in headers and bool(has_binary_headers(headers)))
+
+
+def event_of(body: bytes | bytearray, headers: dict[str, str]) -> Event:
+    """The event.
+
+    Raises:
+        InvalidInput: it is none that the SDK understands.
+    """
+    try:
+        data, attributes = DataPlane(ModelRepository()).decode(bytes(body), headers)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("the body: expected a CloudEvent with JSON data") from error
+    return Event(data, attributes, headers)

@@ -1,0 +1,53 @@
+"""What the server and its models say of themselves, for REST and gRPC alike. Called by `http/endpoints.py` and `grpc.py`."""
+
+from typing import Any, Final
+
+from moorage_predictor.wire.datatypes import DATATYPES
+from moorage_predictor.wire.repository import Served
+
+PRODUCT: Final = "moorage"
+EXTENSIONS: Final = (
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+    "trace",
+    "logging",
+    "binary_tensor_data",
+    "parameters",
+)
+
+
+def metadata(served: Served) -> dict[str, Any]:
+    """Of one model, which need not be loaded."""
+    return {
+        "name": served.name,
+        "versions": [served.version],
+        "platform": served.platform,
+        "inputs": served.input_types(),
+        "outputs": served.output_types(),
+    }
+
+
+def config(served: Served) -> dict[str, Any]:
+    """Of one model, in the fields of Triton's model configuration that say something here. Shapes are whole: the batch is
+    a dimension like the others, so `max_batch_size` is 0."""
+    return {
+        "name": served.name,
+        "platform": served.platform,
+        "backend": "python",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": 0,
+        "input": [_tensor(declared) for declared in served.input_types()],
+        "output": [_tensor(declared) for declared in served.output_types()],
+        "parameters": {},
+    }
+
+
+def _tensor(declared: dict[str, Any]) -> dict[str, Any]:
+    datatype = DATATYPES.get(declared["datatype"])
+    return {
+        "name": declared["name"],
+        "data_type": datatype.config_name if datatype else "TYPE_INVALID",
+        "dims": declared["shape"],
+    }

@@ -1,0 +1,74 @@
+"""The ASGI application: path -> handler. Called by uvicorn through `wire/server.py`.
+
+Prediction paths are found in a dictionary, made once; the rest in the table of `endpoints.py`.
+"""
+
+import re
+from typing import Any
+
+from moorage.api.limits import RequestLimits
+from moorage_predictor.errors import MethodNotAllowed, NotFound
+from moorage_predictor.metrics import Metrics
+from moorage_predictor.wire.http.answers import send_error
+from moorage_predictor.wire.http.endpoints import ENDPOINTS, Endpoints
+from moorage_predictor.wire.http.inference import Inference
+from moorage_predictor.wire.http.types import Handler, Receive, Scope, Send
+from moorage_predictor.wire.repository import Repository
+
+_SHOWN: int = 80
+"""Characters of a path in a message."""
+
+
+class App:
+    """Of one process."""
+
+    def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
+        self._predictions: dict[str, Handler] = {}
+        inference = Inference(limits, metrics)
+        for served in repository:
+            infer = inference.infer(served)
+            self._predictions |= {
+                f"/v2/models/{served.name}/infer": infer,
+                f"/v2/models/{served.name}/versions/{served.version}/infer": infer,
+                f"/v1/models/{served.name}:predict": inference.predict(served),
+                f"/v1/models/{served.name}:explain": inference.explain(served),
+            }
+        endpoints = Endpoints(repository, metrics, limits, control=control)
+        self._table = [
+            (re.compile(_pattern(endpoint.path)), endpoint.method, getattr(endpoints, endpoint.handler))
+            for endpoint in ENDPOINTS
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["method"] == "POST":
+            handler = self._predictions.get(scope["path"])
+            if handler is not None:
+                await handler(scope, receive, send)
+                return
+        try:
+            await self._other(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the catch-all of everything that is no prediction
+            await send_error(scope, receive, send, error)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        allowed: list[str] = []
+        for pattern, of, handler in self._table:
+            found: re.Match[str] | None = pattern.fullmatch(path)
+            if found is None:
+                continue
+            if of == method:
+                arguments: dict[str, Any] = found.groupdict()
+                await handler(scope, receive, send, **arguments)
+                return
+            allowed.append(of)
+        if allowed:
+            raise MethodNotAllowed(path[:_SHOWN], " or ".join(allowed))
+        raise NotFound(f"no such path here: {path[:_SHOWN]}")
+
+
+def _pattern(path: str) -> str:
+    """`/v2/models/{name}` -> a regular expression; a name has no slash and no colon."""
+    return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(path))

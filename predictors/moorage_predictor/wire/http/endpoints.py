@@ -1,0 +1,202 @@
+"""Everything over HTTP but the answers to predictions, as one table that the router, the OpenAPI document and the test of
+the inventory all read. Called by `app.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+from moorage import __version__
+from moorage.api.limits import RequestLimits
+from moorage_predictor.errors import ControlDisabled, InvalidInput, NotFound
+from moorage_predictor.metrics import Metrics
+from moorage_predictor.wire.control import LogSettings
+from moorage_predictor.wire.decode import parse_object
+from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
+from moorage_predictor.wire.http.answers import send_json, send_parts
+from moorage_predictor.wire.http.body import BodyReader
+from moorage_predictor.wire.http.types import Receive, Scope, Send
+from moorage_predictor.wire.repository import Repository, Served
+from moorage_predictor.wire.tensor import kind
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One path. `handler` is a method of `Endpoints`, or for predictions of `inference.Inference`."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: str
+    summary: str
+    control: bool = False
+    """Off without --control-endpoints."""
+
+
+def _both(method: Literal["GET", "POST"], path: str, handler: str, summary: str) -> tuple[Endpoint, Endpoint]:
+    """With and without a version in the path."""
+    versioned = path.replace("{name}", "{name}/versions/{version}")
+    return Endpoint(method, path, handler, summary), Endpoint(method, versioned, handler, summary)
+
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint("GET", "/", "alive", "200 as long as the process serves"),
+    Endpoint("GET", "/v2/health/live", "live", "200 as long as the process serves"),
+    Endpoint("GET", "/v2/health/ready", "ready", "200 if every model answers, else 503"),
+    Endpoint("GET", "/metrics", "metrics", "metrics in Prometheus' text format"),
+    Endpoint("GET", "/v1/models", "v1_models", "names of the models"),
+    Endpoint("GET", "/v1/models/{name}", "v1_model", "200 once the model answers, 503 before"),
+    Endpoint("POST", "/v1/models/{name}:predict", "predict", "V1 prediction"),
+    Endpoint("POST", "/v1/models/{name}:explain", "predict", "V1 explanation, where the model gives one"),
+    Endpoint("GET", "/v2", "server", "name, version and extensions of the server"),
+    Endpoint("GET", "/v2/models", "v2_models", "names of the models"),
+    Endpoint("GET", "/v2/models/stats", "statistics", "counts and times of every model"),
+    *_both("GET", "/v2/models/{name}", "model", "inputs, outputs and versions"),
+    *_both("GET", "/v2/models/{name}/ready", "model_ready", "200 once the model answers, 503 before"),
+    *_both("POST", "/v2/models/{name}/infer", "predict", "V2 prediction: JSON, binary or raw"),
+    *_both("GET", "/v2/models/{name}/config", "config", "the configuration, in Triton's form"),
+    *_both("GET", "/v2/models/{name}/stats", "statistics", "counts and times"),
+    Endpoint("GET", "/v2/models/{name}/trace/setting", "model_trace", "trace settings of the model"),
+    Endpoint("POST", "/v2/models/{name}/trace/setting", "set_model_trace", "change them", control=True),
+    Endpoint("GET", "/v2/trace/setting", "trace", "trace settings"),
+    Endpoint("POST", "/v2/trace/setting", "set_trace", "change them", control=True),
+    Endpoint("GET", "/v2/logging", "logging", "log settings"),
+    Endpoint("POST", "/v2/logging", "set_logging", "change them", control=True),
+    Endpoint("POST", "/v2/repository/index", "index", "every model with its state"),
+    Endpoint("POST", "/v2/repository/models/{name}/load", "load", "load it, or load it again", control=True),
+    Endpoint("POST", "/v2/repository/models/{name}/unload", "unload", "stop answering", control=True),
+)
+
+
+class Endpoints:
+    """The handlers. Each answers itself, or raises a `RequestError`."""
+
+    def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
+        self._repository = repository
+        self._metrics = metrics
+        self._limits = limits
+        self._control = control
+        self._bodies = BodyReader(limits)
+        self._log = LogSettings()
+
+    async def alive(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same in V1's words."""
+        await send_json(send, {"status": "alive"})
+
+    async def live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The process serves."""
+        await send_json(send, {"live": True})
+
+    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every model answers."""
+        ready = self._repository.ready
+        await send_json(send, {"ready": ready}, 200 if ready else 503)
+
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ours first, then the SDK's and the process's own from the default registry."""
+        text = generate_latest(self._metrics.registry) + generate_latest(REGISTRY)
+        await send_parts(send, [text], ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
+
+    async def v1_models(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Names."""
+        await send_json(send, {"models": [served.name for served in self._repository]})
+
+    async def v2_models(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Names, in the form of KServe's server."""
+        await send_json(send, {"models": [served.name for served in self._repository]})
+
+    async def v1_model(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Whether one model answers."""
+        await self._readiness(send, self._repository.find(name))
+
+    async def model_ready(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
+        """The same over V2."""
+        await self._readiness(send, self._repository.find(name, version))
+
+    async def _readiness(self, send: Send, served: Served) -> None:
+        if not served.ready:
+            raise served.why_not()
+        await send_json(send, {"name": served.name, "ready": True})
+
+    async def predict(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
+        """A prediction that the application's dictionary of paths does not hold, so its model or version is unknown."""
+        self._repository.find(name, version)
+        raise NotFound(f"no such path here: {scope['path'][:80]}")
+
+    async def server(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The server itself."""
+        await send_json(send, {"name": PRODUCT, "version": __version__, "extensions": EXTENSIONS})
+
+    async def model(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
+        """Metadata of one model, which need not be loaded yet."""
+        await send_json(send, metadata(self._repository.find(name, version)))
+
+    async def config(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
+        """Configuration of one model."""
+        await send_json(send, config(self._repository.find(name, version)))
+
+    async def statistics(self, scope: Scope, receive: Receive, send: Send, name: str = "", version: str = "") -> None:
+        """Of one model, or of all."""
+        chosen = [self._repository.find(name, version)] if name else list(self._repository)
+        stats = [served.statistics.as_dict(served.name, served.version) for served in chosen]
+        await send_json(send, {"model_stats": stats})
+
+    async def trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Trace settings of all models without their own."""
+        await send_json(send, self._repository.trace.as_dict())
+
+    async def set_trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change them."""
+        self._repository.trace.update(await self._settings(scope, receive))
+        await send_json(send, self._repository.trace.as_dict())
+
+    async def model_trace(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Trace settings of one model."""
+        await send_json(send, self._repository.find(name).trace.as_dict())
+
+    async def set_model_trace(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Change them, for this model alone."""
+        served = self._repository.find(name)
+        self._repository.set_trace(served, await self._settings(scope, receive))
+        await send_json(send, served.trace.as_dict())
+
+    async def logging(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Log settings."""
+        await send_json(send, self._log.as_dict())
+
+    async def set_logging(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change them."""
+        self._log.update(await self._settings(scope, receive))
+        await send_json(send, self._log.as_dict())
+
+    async def index(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every model, or those that are ready."""
+        ready = (await self._object(scope, receive)).get("ready", False)
+        if type(ready) is not bool:
+            raise InvalidInput(f"ready: expected true or false, found {kind(ready)}")
+        await send_json(send, self._repository.index(ready))
+
+    async def load(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Load, or load again; the body's parameters have no meaning here."""
+        await self._settings(scope, receive)
+        await self._repository.find(name).load()
+        await send_json(send, {"name": name, "load": True})
+
+    async def unload(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        """Unload."""
+        await self._settings(scope, receive)
+        await self._repository.find(name).unload()
+        await send_json(send, {"name": name, "unload": True})
+
+    async def _settings(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        if not self._control:
+            raise ControlDisabled(
+                "changing models and settings is off: start the predictor with --control-endpoints=true"
+            )
+        return await self._object(scope, receive)
+
+    async def _object(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        """The body, where none is an empty object."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        body = await self._bodies.read(scope, headers, receive)
+        return parse_object(body, self._limits) if body.strip() else {}

@@ -1,0 +1,111 @@
+"""Where a model's own code runs, so that a long forward pass never stops the server's event loop, and health checks with
+it. Called by `pipeline.py`.
+
+`Lane`, for ordinary functions: one call at a time, because a `kserve.Model` need not be thread-safe; in a thread, or
+right on the server's loop if it is as short as the way to a thread would be. `ModelLoop`, for coroutines: an event loop
+of the model's own in a thread, because a coroutine may block as well (KServe's documented example does).
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+QUICK_S: Final = 0.000_5
+"""A model whose calls are shorter runs on the loop: handing a call to a thread and back costs about a fifth of that."""
+LONG_S: Final = 0.01
+"""A call on the loop that took longer is a strike: everything else waited for it."""
+TRIALS: Final = 32
+"""Calls in the thread before a model may be found quick."""
+STRIKES: Final = 3
+"""So many long ones, and the model runs in its thread for good."""
+
+
+class Lane:
+    """One model's."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
+        self._inside = 0
+        self._calls = 0
+        self._shortest: float | None = None
+        self._strikes = 0
+        self.inline = False
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The call's result, or what it raises."""
+        if self.inline and not self._inside:  # the thread may still be at work on a call from before
+            return self.run_here(call)
+        self._inside += 1
+        try:
+            result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, _timed, call)
+        finally:
+            self._inside -= 1
+        self._learn(seconds)
+        return result
+
+    @property
+    def free(self) -> bool:
+        """Whether `run_here` may be called."""
+        return self.inline and not self._inside
+
+    def run_here(self, call: Callable[[], T]) -> T:
+        """The same on the event loop, watched."""
+        started = time.perf_counter()
+        try:
+            return call()
+        finally:
+            if time.perf_counter() - started > LONG_S:
+                self._strikes += 1
+                self.inline = False
+                self._calls, self._shortest = 0, None
+
+    def _learn(self, seconds: float) -> None:
+        self._calls += 1
+        self._shortest = seconds if self._shortest is None else min(self._shortest, seconds)
+        # The shortest of many: in a thread a call also waits for the interpreter's lock.
+        if self._calls >= TRIALS and self._strikes < STRIKES:
+            self.inline = self._shortest < QUICK_S
+            self._calls, self._shortest = 0, None
+
+    def close(self) -> None:
+        """After the last call."""
+        self._pool.shutdown(wait=False)
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - started
+
+
+class ModelLoop:
+    """One model's event loop; its thread starts with the first call."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name=f"predict-{name}", daemon=True)
+        self._started = False
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result, or what it raises; cancelled with the caller."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def close(self) -> None:
+        """After the last call."""
+        if self._started:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        else:
+            self._loop.close()

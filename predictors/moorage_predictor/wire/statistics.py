@@ -1,0 +1,86 @@
+"""Counts and times of one model version, as Triton's statistics extension names them. Filled by `repository.py`.
+
+Since the process began; in nanoseconds. Every request is an execution of its own until requests are batched.
+"""
+
+import time
+from typing import Any
+
+
+class Duration:
+    """How often, and how long together."""
+
+    __slots__ = ("count", "ns")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ns = 0
+
+    def add(self, ns: int) -> None:
+        """One more."""
+        self.count += 1
+        self.ns += ns
+
+    def as_dict(self) -> dict[str, int]:
+        """As in the answer."""
+        return {"count": self.count, "ns": self.ns}
+
+
+class Statistics:
+    """Of one model version. Only the event loop writes."""
+
+    __slots__ = (
+        "compute_infer",
+        "compute_input",
+        "compute_output",
+        "fail",
+        "inference_count",
+        "last_ms",
+        "queue",
+        "success",
+    )
+
+    def __init__(self) -> None:
+        self.success = Duration()
+        self.fail = Duration()
+        self.queue = Duration()
+        self.compute_input = Duration()
+        self.compute_infer = Duration()
+        self.compute_output = Duration()
+        self.inference_count = 0
+        self.last_ms = 0
+
+    def succeeded(self, started: int, parsed: int, inferred: int, encoded: int, rows: int) -> None:
+        """One request is answered; the moments are of `time.perf_counter_ns()`."""
+        self.success.add(encoded - started)
+        self.queue.count += 1
+        self.compute_input.add(parsed - started)
+        self.compute_infer.add(inferred - parsed)
+        self.compute_output.add(encoded - inferred)
+        self.inference_count += rows
+        self.last_ms = time.time_ns() // 1_000_000
+
+    def failed(self, ns: int) -> None:
+        """One request got an error."""
+        self.fail.add(ns)
+
+    def as_dict(self, name: str, version: str) -> dict[str, Any]:
+        """One element of `model_stats`."""
+        return {
+            "name": name,
+            "version": version,
+            "last_inference": self.last_ms,
+            "inference_count": self.inference_count,
+            "execution_count": self.success.count,
+            "inference_stats": {
+                "success": self.success.as_dict(),
+                "fail": self.fail.as_dict(),
+                "queue": self.queue.as_dict(),
+                "compute_input": self.compute_input.as_dict(),
+                "compute_infer": self.compute_infer.as_dict(),
+                "compute_output": self.compute_output.as_dict(),
+                "cache_hit": {"count": 0, "ns": 0},
+                "cache_miss": {"count": 0, "ns": 0},
+            },
+            "batch_stats": [],
+        }

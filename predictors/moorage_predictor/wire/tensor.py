@@ -1,0 +1,255 @@
+"""An input tensor whose data was checked when it was parsed. Made by `decode.py` and `grpc_messages.py`, given to models.
+
+It is the SDK's `InferInput`, so that every `kserve.Model` takes it; but `as_numpy()` returns the array that is there
+already (the SDK's answers a client's mistake with a 500, and turns binary data into a list first), and `data` is made
+only for the models that want lists.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+from kserve import InferInput
+from numpy.typing import NDArray
+
+from moorage_predictor.errors import InvalidInput
+from moorage_predictor.wire.datatypes import BYTES, DATATYPES, Datatype
+
+Buffer = bytes | bytearray | memoryview
+
+MAX_DIMENSIONS: Final = 32
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Tensor(InferInput):  # type: ignore[misc]  # the SDK has no types
+    """One named input."""
+
+    def __init__(
+        self,
+        name: str,
+        shape: list[int],
+        datatype: Datatype,
+        array: NDArray[Any],
+        *,
+        data: list[Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
+        # Not through super().__init__: this is the hot path, and the rest of it does nothing.
+        self._name = name
+        self._shape = shape
+        self._datatype = datatype.name
+        self._parameters = parameters
+        self._data = data
+        self._raw_data = None
+        self._array = array
+
+    def as_numpy(self) -> NDArray[Any]:
+        """In the tensor's shape. BYTES are `str` objects where they came as JSON text, else `bytes`."""
+        return self._array
+
+    @property
+    def data(self) -> list[Any]:
+        """As in the JSON body; of binary data the flat list of its elements."""
+        if self._data is None:
+            flat = self._array.ravel()
+            self._data = [_text(item) for item in flat] if self._datatype == "BYTES" else flat.tolist()
+        return self._data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        # Models replace it in preprocess; then it is what counts.
+        self._data = data
+        if isinstance(data, np.ndarray):
+            self._array = data
+        else:
+            self._array = np.array(data, dtype=DATATYPES[self._datatype].dtype).reshape(self._shape)
+
+    def set_data_from_numpy(self, input_tensor: NDArray[Any], binary_data: bool = True) -> None:
+        """As the SDK's; the array is what counts from now on."""
+        super().set_data_from_numpy(input_tensor, binary_data)
+        self._array = input_tensor
+
+    def as_string(self) -> list[list[str]]:
+        """Rows of text; a tensor of one dimension is rows of one element.
+
+        Raises:
+            InvalidInput: the datatype is not BYTES, or the bytes are not UTF-8.
+        """
+        if self._datatype != "BYTES":
+            raise InvalidInput(f"{self._name}: expected datatype BYTES, found {self._datatype}")
+        rows = self._array.reshape(len(self._array), -1) if self._array.size else self._array.reshape(0, 0)
+        try:
+            return [[item if isinstance(item, str) else item.decode() for item in row] for row in rows]
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"{self._name}: expected UTF-8 text") from error
+
+
+def _text(item: str | bytes) -> str | bytes:
+    if isinstance(item, str):
+        return item
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return item
+
+
+def checked_shape(name: str, shape: object) -> tuple[list[int], int]:
+    """The shape, and how many elements it has.
+
+    Raises:
+        InvalidInput: not a list of integers from 0 on.
+    """
+    if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+        raise InvalidInput(f"{name}: shape: expected a list of at most {MAX_DIMENSIONS} integers, found {short(shape)}")
+    for side in shape:
+        if type(side) is not int or not 0 <= side < 1 << 62:
+            raise InvalidInput(f"{name}: shape: expected integers from 0 on, found {short(shape)}")
+    return shape, math.prod(shape)
+
+
+def array_of_json(name: str, datatype: Datatype, shape: list[int], size: int, data: object) -> NDArray[Any]:
+    """The array of a JSON value, flat or nested in the tensor's shape, each element of the datatype's own kind.
+
+    Raises:
+        InvalidInput: otherwise.
+    """
+    if type(data) is not list:
+        raise InvalidInput(f"{name}: data: expected a list, found {kind(data)}")
+    flat: list[Any] = data
+    if flat and type(flat[0]) is list and len(shape) > 1:
+        flat = _flattened(name, shape, flat)
+    if len(flat) != size:
+        raise InvalidInput(f"{name}: data: shape {shape} needs {size} elements, found {len(flat)}")
+    if not datatype.python_types.issuperset(map(type, flat)):
+        wrong = next(item for item in flat if type(item) not in datatype.python_types)
+        raise InvalidInput(f"{name}: data: expected {_EXPECTED[datatype.name]}, found {kind(wrong)} {short(wrong)}")
+    if not _in_range(flat, datatype):
+        wrong = next(item for item in flat if not _in_range([item], datatype))
+        raise InvalidInput(f"{name}: data: {short(wrong)} is out of range for {datatype.name}")
+    array = np.array(flat, dtype=datatype.dtype)
+    return array if len(shape) == 1 else array.reshape(shape)
+
+
+def _in_range(flat: list[Any], datatype: Datatype) -> bool:
+    limits = _LIMITS.get(datatype.name)
+    if limits is None or not flat:
+        return True
+    return bool(limits[0] < min(flat) and max(flat) < limits[1])
+
+
+def _limits(datatype: Datatype) -> tuple[float, float]:
+    """Open bounds. Of FP16 and FP32 half a step beyond the largest number, from where on rounding gives infinity."""
+    if datatype.dtype.kind != "f":
+        of_int = np.iinfo(datatype.dtype)
+        return of_int.min - 1, of_int.max + 1
+    largest = np.finfo(datatype.dtype).max
+    step = float(largest) - float(np.nextafter(largest, datatype.dtype.type(0)))
+    beyond = float(largest) + step / 2
+    return -beyond, beyond
+
+
+def _flattened(name: str, shape: list[int], data: list[Any]) -> list[Any]:
+    """The elements of nested lists, whose lengths must be the shape's."""
+    level = data
+    if len(level) != shape[0]:
+        raise InvalidInput(f"{name}: data: shape {shape} needs {shape[0]} rows, found {len(level)}")
+    for expected in shape[1:]:
+        if not level:
+            break
+        if {*map(type, level)} != {list}:
+            raise InvalidInput(
+                f"{name}: data: expected lists nested as in shape {shape}, found other values among them"
+            )
+        if {*map(len, level)} != {expected}:
+            raise InvalidInput(f"{name}: data: expected rows of {expected} as in shape {shape}, found another length")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+_LIMITS: Final = {name: _limits(row) for name, row in DATATYPES.items() if row.dtype.kind in "uif" and name != "FP64"}
+"""JSON has no infinity, and no integer that FP64 cannot round."""
+_EXPECTED: Final = {
+    name: {"b": "true or false", "u": "integers", "i": "integers", "f": "numbers", "O": "strings"}[row.dtype.kind]
+    for name, row in DATATYPES.items()
+}
+
+
+def array_of_bytes(
+    name: str, datatype: Datatype, shape: list[int], size: int, raw: Buffer, max_items: int
+) -> NDArray[Any]:
+    """The array that lies in little-endian bytes; a view of them, save for BYTES.
+
+    Raises:
+        InvalidInput: more or fewer bytes than the shape needs.
+    """
+    if datatype is BYTES:
+        if size > max_items:
+            raise InvalidInput(f"{name}: expected at most {max_items} BYTES elements, found {size}")
+        array = np.empty(size, dtype=np.object_)
+        found = 0
+        for element in elements(name, raw):
+            if found == size:
+                raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold more")
+            array[found] = element
+            found += 1
+        if found != size:
+            raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold {found}")
+        return array.reshape(shape)
+    expected = size * datatype.dtype.itemsize
+    if len(raw) != expected:
+        raise InvalidInput(f"{name}: shape {shape} of {datatype.name} needs {expected} bytes, found {len(raw)}")
+    array = np.frombuffer(raw, dtype=datatype.dtype) if size else np.empty(0, dtype=datatype.dtype)
+    if datatype.dtype.kind == "b" and size and array.view(np.uint8).max() > 1:
+        raise InvalidInput(f"{name}: expected BOOL bytes of 0 or 1, found {int(array.view(np.uint8).max())}")
+    return array.reshape(shape)
+
+
+def elements(name: str, raw: Buffer) -> Iterator[bytes]:
+    """The elements of serialised BYTES: each a 4-byte little-endian length, then that many bytes.
+
+    Raises:
+        InvalidInput: the bytes end inside an element.
+    """
+    at, end = 0, len(raw)
+    view = memoryview(raw)
+    while at < end:
+        if at + 4 > end:
+            raise InvalidInput(f"{name}: the bytes end inside an element's length")
+        (length,) = _LENGTH.unpack_from(view, at)
+        at += 4
+        if length > end - at:
+            raise InvalidInput(f"{name}: an element says {length} bytes, {end - at} are left")
+        yield bytes(view[at : at + length])
+        at += length
+
+
+def bytes_of_elements(array: NDArray[Any]) -> bytes:
+    """The serialised BYTES of an array of `str`, `bytes` or numbers."""
+    parts: list[bytes] = []
+    for item in array.ravel().tolist():
+        element = item if isinstance(item, bytes) else str(item).encode()
+        parts += (_LENGTH.pack(len(element)), element)
+    return b"".join(parts)
+
+
+def kind(value: object) -> str:
+    """In words of JSON, for messages."""
+    if value == [] and type(value) is list:
+        return "an empty list"
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "nothing",
+    }
+    return names.get(type(value), "a number")
+
+
+def short(value: object) -> str:
+    """What was found, for messages: never long."""
+    text = repr(value[:8] if isinstance(value, (str, bytes, list)) and len(value) > 200 else value)
+    return text if len(text) <= 80 else text[:77] + "..."
