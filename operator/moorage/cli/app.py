@@ -134,6 +134,38 @@ def crd() -> None:
 
 
 @app.command()
+def conformance(
+    url: Annotated[
+        str | None, typer.Argument(help="URL of the server, such as http://127.0.0.1:8080.", show_default=False)
+    ] = None,
+    grpc: Annotated[str | None, typer.Option(help="HOST:PORT of its gRPC service.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model to ask; the requests follow its metadata.")] = None,
+    identity: Annotated[
+        str | None, typer.Option(help="A model that answers with its inputs: moorage_predictor.examples.identity.")
+    ] = None,
+    section: Annotated[list[str] | None, typer.Option(help="Only this section. Repeatable.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="Only this case. Repeatable.")] = None,
+    level: Annotated[
+        Literal["required", "extension", "strict"],
+        typer.Option(help="How far to go: the core, its extensions, good answers to bad requests."),
+    ] = "strict",
+    slow: Annotated[bool, typer.Option("--slow", help="Also what takes seconds or much memory.")] = False,
+    control: Annotated[
+        bool, typer.Option("--control", help="Also what changes the server: load, unload, trace and log settings.")
+    ] = False,
+    output: Annotated[Literal["text", "json"], typer.Option(help="For people or for programs.")] = "text",
+    list_only: Annotated[bool, typer.Option("--list", help="Name the cases, ask nothing.")] = False,
+) -> None:
+    """Check whether a server follows the Open Inference Protocol. Code 1 if a case fails."""
+    from moorage.cli.conformance.command import ConformanceOptions, conformance
+
+    options = ConformanceOptions(
+        url, grpc, model, identity, tuple(section or ()), tuple(case or ()), level, slow, control, output, list_only
+    )
+    raise typer.Exit(conformance(options))
+
+
+@app.command()
 def controller(
     predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
     host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
