@@ -2,8 +2,10 @@
 
 crds/  manifests/install.yaml  operator/moorage/api/oip/open_inference_pb2.{py,pyi}
 docs/reference/{metrics,conditions,modeldeployment,predictor-settings,cli,exit-codes,rbac}.md
+docs/reference/predictor-openapi.json
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from moorage.api.exit_codes import ExitCode
 from moorage.cli.app import app
 from moorage.cli.yamltext import to_yaml
 from moorage.controller import install, rbac
+from moorage_predictor.wire.http import openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "Made by `make generate`; edits here are lost."
@@ -36,6 +39,7 @@ def files() -> dict[str, str]:
         "docs/reference/predictor-settings.md": _page("Settings of the predictor", _predictor_settings()),
         "docs/reference/cli.md": _page("The command moor", _cli()),
         "docs/reference/exit-codes.md": _page("Exit codes", _exit_codes()),
+        "docs/reference/predictor-openapi.json": json.dumps(openapi.document(), indent=1) + "\n",
         "docs/reference/rbac.md": _page("What the controller may do", _rbac()),
         **_messages(),
     }
