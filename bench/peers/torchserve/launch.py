@@ -1,0 +1,67 @@
+"""TorchServe: `workers`, `max_batch_size` (1 is off), `max_batch_delay_ms`. The archive is made anew for each start."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.protocols.errors import NotThere
+from bench.protocols.launch import Launch, Place
+
+HERE = Path(__file__).parent
+CONFIGURATION = """\
+inference_address=http://127.0.0.1:{0}
+management_address=http://127.0.0.1:{1}
+metrics_address=http://127.0.0.1:{2}
+grpc_inference_port={3}
+grpc_management_port={4}
+disable_token_authorization=true
+enable_envvars_config=false
+job_queue_size=1000
+load_models=tiny.mar
+models={models}
+"""
+
+
+def launch(place: Place) -> Launch:
+    if shutil.which("java") is None:
+        raise NotThere("TorchServe needs Java 17, and java is not on PATH: apt-get install openjdk-17-jre-headless")
+    point = place.point
+    model = {
+        "defaultVersion": True,
+        "marName": "tiny.mar",
+        "minWorkers": point["workers"],
+        "maxWorkers": point["workers"],
+        "batchSize": point["max_batch_size"],
+        "maxBatchDelay": point["max_batch_delay_ms"],
+        "responseTimeout": 60,
+    }
+    configuration = place.folder / "config.properties"
+    models = json.dumps({"tiny": {"1.0": model}})
+    configuration.write_text(CONFIGURATION.format(*place.ports, models=models))
+    store = place.folder / "store"
+    store.mkdir()
+    _archive(place, store)
+    argv = [str(place.python.with_name("torchserve")), "--start", "--foreground", "--ncs", "--disable-token-auth"]
+    argv += [f"--model-store={store}", f"--ts-config={configuration}", f"--log-config={HERE / 'log4j2.xml'}"]
+    environment = {"TEMP": str(place.folder), "LOG_LOCATION": str(place.folder), "METRICS_LOCATION": str(place.folder)}
+    return Launch(argv, "/predictions/tiny", body, floats, environment)
+
+
+def _archive(place: Place, store: Path) -> None:
+    archiver = place.python.with_name("torch-model-archiver")
+    command = [archiver, "--model-name=tiny", "--version=1.0", f"--handler={HERE / 'handler.py'}", "--force"]
+    command.append(f"--export-path={store}")
+    done = subprocess.run(
+        [str(word) for word in command], check=False, capture_output=True, text=True, cwd=place.folder
+    )
+    if done.returncode != 0:
+        raise NotThere(f"torch-model-archiver failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+
+
+def body(row: list[float]) -> bytes:
+    return json.dumps({"x": row}, separators=(",", ":")).encode()
+
+
+def floats(answer: bytes) -> list[float]:
+    return json.loads(answer)["y"]
