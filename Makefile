@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint generate lock control-plane clean
+.PHONY: help setup run test unit lint generate lock control-plane bench-protocols clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -57,6 +57,10 @@ lock:
 # etcd, kube-apiserver, kube-controller-manager and kubectl for the tests; minutes the first time, then nothing.
 control-plane: setup
 	$(BIN)/python tools/build_control_plane.py
+
+# Our predictor beside the other Python model servers, half an hour; ARGS="--help" lists what can be chosen.
+bench-protocols: setup
+	$(BIN)/python -m bench.protocols $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

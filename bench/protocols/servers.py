@@ -1,0 +1,175 @@
+"""One server at a time: started in its own session, ready once it answers rightly, stopped with all its processes.
+
+Called by `campaign.py`. A server's own output goes to a file in its folder, whose end is shown when it does not start.
+"""
+
+import contextlib
+import http.client
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from bench.protocols import environments, paths
+from bench.protocols.errors import NotThere, WrongAnswer
+from bench.protocols.launch import Launch, Place, Point
+
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 10.0
+PORTS = 6
+MARK = "MOORAGE_BENCH_SERVER"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    launch: Launch
+    port: int
+    process: subprocess.Popen[bytes]
+    folder: Path
+    start_s: float = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.launch.path}"
+
+    def post(self, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+        """One request on a connection of its own: status, headers in lower case, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("POST", self.launch.path, body, {"Content-Type": "application/json"} | (headers or {}))
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def members(self) -> list[psutil.Process]:
+        """Every process that this start brought about, even those that left its session or its tree."""
+        found = {}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            found = {child.pid: child for child in (root, *root.children(recursive=True))}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                ours = os.getsid(process.pid) == self.process.pid
+                if ours or process.environ().get(MARK) == str(self.folder):
+                    found[process.pid] = process
+        return [process for process in found.values() if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextlib.contextmanager
+def running(peer: str, point: Point, workload: str, first: tuple[list[float], list[float]] | None) -> Iterator[Server]:
+    """A server that has given its `first` right answer (a row and what it becomes), or any answer without one."""
+    folder = Path(tempfile.mkdtemp(prefix="mb-"))
+    try:
+        server = _start(peer, point, workload, folder)
+        try:
+            yield _once_ready(server, first)
+        finally:
+            _stop(server)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(peer: str, point: Point, workload: str, folder: Path) -> Server:
+    place = Place(point, free_ports(PORTS), folder, environments.interpreter(peer), workload)
+    launch = importlib.import_module(f"bench.peers.{peer}.launch").launch(place)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PATH"] = f"{place.python.parent}:{environment.get('PATH', '')}"
+    environment |= {"PYTHONPATH": str(paths.ROOT), "TMPDIR": str(folder), MARK: str(folder)} | launch.environment
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            launch.argv,
+            cwd=paths.ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(launch, place.http_port, process, folder)
+
+
+def _once_ready(server: Server, first: tuple[list[float], list[float]] | None) -> Server:
+    started = time.perf_counter()
+    row = first[0] if first else [0.0] * 4
+    while True:
+        if server.process.poll() is not None:
+            raise NotThere(f"the server ended with status {server.process.returncode}: {_said(server)}")
+        if time.perf_counter() - started > START_LIMIT_S:
+            raise NotThere(f"the server did not answer within {START_LIMIT_S:.0f} s: {_said(server)}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, _, answer = server.post(server.launch.body(row))
+            if status == 200:
+                break
+        time.sleep(0.05)
+    seconds = time.perf_counter() - started
+    if first and not close(server.launch.floats(answer), first[1]):
+        raise WrongAnswer(f"expected {first[1]}, the server answered {answer[:300]!r}")
+    _settled(server)
+    return Server(server.launch, server.port, server.process, server.folder, seconds)
+
+
+def _settled(server: Server, limit_s: float = 20.0) -> None:
+    """Until its other workers have started too, that is until it uses next to no CPU."""
+    end = time.perf_counter() + limit_s
+    before = cpu_seconds(server.members())
+    while time.perf_counter() < end:
+        time.sleep(0.5)
+        now = cpu_seconds(server.members())
+        if now - before < 0.05:
+            return
+        before = now
+
+
+def _stop(server: Server) -> None:
+    members = server.members()
+    server.process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.process.wait(STOP_LIMIT_S)
+    for process in {*members, *server.members()}:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    server.process.wait()
+    psutil.wait_procs(members, timeout=STOP_LIMIT_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.process.pid, signal.SIGKILL)
+
+
+def _said(server: Server) -> str:
+    return "\n" + (server.folder / "server.log").read_text(errors="replace")[-2500:]
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of 127.0.0.1 that nobody listens on just now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in sockets)
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """What these processes have used so far, their ended children included."""
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def close(found: list[float], expected: list[float]) -> bool:
+    """Equal up to what another order of float32 additions may change."""
+    return len(found) == len(expected) and all(
+        abs(one - other) <= 1e-5 * max(1.0, abs(other)) for one, other in zip(found, expected, strict=True)
+    )
