@@ -12,7 +12,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +24,9 @@ from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.errors import StartError
+from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
+from moorage_predictor.workers import Workers
 
 if TYPE_CHECKING:
     from moorage_predictor.wire.server import Server
@@ -41,7 +42,7 @@ def run(settings: PredictorSettings) -> ExitCode:
     """Serve until told to stop. Returns the exit code; what people need to know has been written by then."""
     log.configure(settings.log_level)
     try:
-        return _Runtime(settings).run()
+        return Workers(settings).run() if settings.workers > 1 else _Runtime(settings).run()
     except StartError as error:
         log.failure(str(error), settings.termination_log)
         return error.exit_code
@@ -73,8 +74,11 @@ class _Runtime:
             signal.signal(number, lambda *_: self._tell_to_stop())
         if settings.exit_with_parent:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
-        http_socket = binding.bind(settings.host, settings.http_port, "--http-port")
-        binding.bind(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself binds it again
+        if settings.http_fd is None:
+            http_socket = binding.bind(settings.host, settings.http_port, "--http-port")
+            binding.bind(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself binds it again
+        else:
+            http_socket = binding.inherited(settings.http_fd)
         log.progress(LoadProgress("import", 0, 2))
         from moorage_predictor.wire.server import Server
 
@@ -151,10 +155,5 @@ class _Runtime:
         self._on_loop(self._stop.set)
 
     def _watch_parent(self) -> None:
-        """Until standard input closes. `os.read`, because a thread inside sys.stdin would hold its lock at exit."""
-        try:
-            while os.read(sys.stdin.fileno(), 4096):
-                pass
-        except (OSError, ValueError):
-            _log.debug("standard input is not readable")
+        wait_for_end_of_parent()
         self._tell_to_stop()

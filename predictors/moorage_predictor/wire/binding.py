@@ -1,8 +1,11 @@
-"""Take a port, or say which one is taken and what to do. `runtime` calls it before the slow imports."""
+"""Take a port, or say which one is taken and what to do. `runtime` and `workers` call it before the slow imports."""
 
 import socket
+from typing import Final
 
 from moorage_predictor.errors import PortTaken
+
+_BACKLOG: Final = 2048
 
 
 def bind(host: str, port: int, option: str) -> socket.socket:
@@ -11,17 +14,62 @@ def bind(host: str, port: int, option: str) -> socket.socket:
     Raises:
         PortTaken: somebody else listens there, or the address is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = _socket(host)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise port_taken(host, port, option) from error
+    return listener
+
+
+def hold(host: str, port: int, option: str) -> socket.socket:
+    """A bound socket that does not listen: it keeps the port for `share`, against everybody else.
+
+    Raises:
+        PortTaken: as `bind`.
+    """
+    bind(host, port, option).close()  # alone, so that another predictor's shared port is found taken
+    holder = _socket(host)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((host, port))
+    except OSError as error:
+        holder.close()
+        raise port_taken(host, port, option) from error
+    return holder
+
+
+def share(host: str, port: int) -> socket.socket:
+    """One more listening socket of a held port, that a child process may inherit."""
+    listener = _socket(host)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def inherited(fd: int) -> socket.socket:
+    """The socket that `share` made in the parent.
+
+    Raises:
+        PortTaken: there is none.
+    """
+    try:
+        listener = socket.socket(fileno=fd)
+        listener.getsockname()
+    except OSError as error:
+        raise PortTaken(f"--http-fd: expected an open socket, found none with number {fd}") from error
     listener.setblocking(False)
     return listener
+
+
+def _socket(host: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setblocking(False)
+    return made
 
 
 def port_taken(host: str, port: int, option: str) -> PortTaken:
