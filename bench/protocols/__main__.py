@@ -3,14 +3,17 @@
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.protocols import entrants as plans
-from bench.protocols import environments, grpc_load, http_load, machine, paths, show, summary
+from bench.protocols import grpc_load, http_load, machine, paths, servers, show, summary
 from bench.protocols.campaign import Campaign
 from bench.protocols.errors import BadInput, BenchError
+
+from moorage.api.exit_codes import ExitCode
 
 DEFAULT_OUTPUT = paths.ROOT / "build" / "bench" / "protocols.json"
 QUICK = {"repetitions": 1, "duration_s": 2, "side_duration_s": 1, "sweep_duration_s": 1, "attempts": 1}
@@ -55,7 +58,8 @@ def selected(text: str, known: tuple[str, ...], option: str) -> set[str]:
     return names
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str]) -> ExitCode:
+    """The whole run; the last line of stdout is the RESULT."""
     chosen = options(arguments)
     plan = settings(chosen, plans.read())
     names = selected(chosen.only, tuple(one.name for one in plan.entrants), "--only")
@@ -68,7 +72,7 @@ def run(arguments: list[str]) -> None:
         grpc_load.binary()
     for peer in dict.fromkeys(one.peer for one in taking_part):
         show.progress(f"{peer}: its environment")
-        environments.interpreter(peer)
+        servers.prepare(peer)
     campaign = Campaign(plan, taking_part, workloads, show.progress)
     if chosen.skip_sweep:
         best = plans.committed_best(taking_part)
@@ -96,22 +100,24 @@ def run(arguments: list[str]) -> None:
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(written, indent=1) + "\n")
     show.table(found)
-    for name, reason in campaign.failures.items():
-        print(f"{name}: {reason}")
     print(f"written to {chosen.output}")
     print(summary.line(figures))
+    for name, reason in campaign.failures.items():
+        print(f"bench-protocols: {name} was not measured in full: {reason}", file=sys.stderr)
+    return ExitCode.UNAVAILABLE if campaign.failures else ExitCode.OK
 
 
 def main() -> int:
+    """The process's exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server which is up is stopped
     try:
-        run(sys.argv[1:])
+        return run(sys.argv[1:])
     except BenchError as error:
         print(f"bench-protocols: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("bench-protocols: stopped", file=sys.stderr)
-        return 130
-    return 0
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ from bench.protocols.servers import Server
 
 Result = TypeVar("Result")
 
+SETTLE_S = 5.0
+"""How long a server gets to answer what the load before left behind: a closed loop ends with requests in flight."""
+
+LONG = frozenset({"binary"})
+"""Workloads with so few answers a second that every point gets the time of a headline."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -64,10 +70,13 @@ class Campaign:
                 best[entrant.name] = entrant.points[0]
                 continue
             highest = 0.0
+            failures = dict(self.failures)
             for point in entrant.points:
                 row = self._guarded(entrant, lambda entrant=entrant, point=point: self._swept(entrant, point))
                 if row and row.measured.load.requests_per_s > highest:
                     highest, best[entrant.name] = row.measured.load.requests_per_s, point
+            if entrant.name in best:
+                self.failures = failures  # a point of a grid may fail, as long as another works
         return best
 
     def repetition(self, number: int, best: dict[str, Point]) -> list[Row]:
@@ -76,10 +85,8 @@ class Campaign:
         for entrant in self._entrants:
             if entrant.name not in best:
                 continue
-            done = self._guarded(
-                entrant, lambda entrant=entrant: list(self._repeated(number, entrant, best[entrant.name]))
-            )
-            rows += done or []
+            wanted = self._repeated(number, entrant, best[entrant.name])
+            self._guarded(entrant, lambda wanted=wanted: rows.extend(wanted))
         return rows
 
     def _guarded(self, entrant: Entrant, work: Callable[[], Result]) -> Result | None:
@@ -91,8 +98,8 @@ class Campaign:
         except BenchError as error:
             if entrant.role == "ours":
                 raise
-            self.failures[entrant.name] = str(error).strip().splitlines()[0]
             self._tell(f"{entrant.name}: {error}")
+            self.failures[entrant.name] = str(error).strip().splitlines()[0]
             return None
 
     def _swept(self, entrant: Entrant, point: Point) -> Row:
@@ -137,7 +144,8 @@ class Campaign:
     ) -> Iterable[Row]:
         for connections in self._plan.connections[workload]:
             is_headline = connections == self._plan.headline(workload)
-            seconds = self._settings.duration_s if is_headline else self._settings.side_duration_s
+            is_long = is_headline or workload in LONG
+            seconds = self._settings.duration_s if is_long else self._settings.side_duration_s
             yield self._row(
                 number, entrant, point, workload, connections, server, stretch(server, connections, seconds)
             )
@@ -155,6 +163,7 @@ class Campaign:
         """Measured again while others disturb it; of several attempts the least disturbed is kept."""
         attempts: list[Measured] = []
         while True:
+            servers.settle(server, SETTLE_S)
             attempts.append(measure(server, stretch))
             load = attempts[-1].load
             if load.wrong:
@@ -166,11 +175,7 @@ class Campaign:
                 break
         kept = min(attempts, key=lambda measured: (not measured.load.is_valid, measured.foreign_cores))
         if not kept.load.is_valid:
-            load = kept.load
-            raise NotThere(
-                f"{entrant.name} {point}: {load.failed} of {load.requests} requests failed at {connections} "
-                f"connections: {load.first_wrong}"
-            )
+            raise NotThere(f"{entrant.name} {workload} c={connections}: {_invalid(kept.load)}")
         disturbed = kept.foreign_cores > self._settings.foreign_cores
         row = Row(
             number, entrant.name, point, workload, connections, kept, round(server.start_s, 2), len(attempts), disturbed
@@ -211,6 +216,12 @@ def _tensor() -> bytes:
         count *= side
     noise = random.Random(7)
     return struct.pack(f"<{count}f", *(noise.random() for _ in range(count)))
+
+
+def _invalid(load: Load) -> str:
+    if load.requests == 0:
+        return f"no answer at all within {load.seconds:.0f} s"
+    return f"{load.failed} of {load.requests} requests failed, {load.checked} answers checked: {load.first_wrong}"
 
 
 def _line(row: Row) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 from bench.protocols import environments, paths
@@ -24,6 +25,8 @@ from bench.protocols.launch import Launch, Place, Point
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 10.0
+START_SETTLE_S = 15.0
+IDLE_CORES = 0.1
 PORTS = 6
 MARK = "MOORAGE_BENCH_SERVER"
 
@@ -80,9 +83,21 @@ def running(peer: str, point: Point, workload: str, first: tuple[list[float], li
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def prepare(peer: str) -> None:
+    """Its environment, and whatever else it needs, before anything is measured."""
+    environments.interpreter(peer)
+    check = getattr(_launcher(peer), "check", None)
+    if check:
+        check()
+
+
+def _launcher(peer: str) -> ModuleType:
+    return importlib.import_module(f"bench.peers.{peer}.launch")
+
+
 def _start(peer: str, point: Point, workload: str, folder: Path) -> Server:
     place = Place(point, free_ports(PORTS), folder, environments.interpreter(peer), workload)
-    launch = importlib.import_module(f"bench.peers.{peer}.launch").launch(place)
+    launch = _launcher(peer).launch(place)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PATH"] = f"{place.python.parent}:{environment.get('PATH', '')}"
     environment |= {"PYTHONPATH": str(paths.ROOT), "TMPDIR": str(folder), MARK: str(folder)} | launch.environment
@@ -115,18 +130,18 @@ def _once_ready(server: Server, first: tuple[list[float], list[float]] | None) -
     seconds = time.perf_counter() - started
     if first and not close(server.launch.floats(answer), first[1]):
         raise WrongAnswer(f"expected {first[1]}, the server answered {answer[:300]!r}")
-    _settled(server)
+    settle(server, START_SETTLE_S, period_s=0.5)
     return Server(server.launch, server.port, server.process, server.folder, seconds)
 
 
-def _settled(server: Server, limit_s: float = 20.0) -> None:
-    """Until its other workers have started too, that is until it uses next to no CPU."""
+def settle(server: Server, limit_s: float, period_s: float = 0.25) -> None:
+    """Until it uses next to no CPU: its other workers have started, or what a load left behind is answered."""
     end = time.perf_counter() + limit_s
     before = cpu_seconds(server.members())
     while time.perf_counter() < end:
-        time.sleep(0.5)
+        time.sleep(period_s)
         now = cpu_seconds(server.members())
-        if now - before < 0.05:
+        if now - before < IDLE_CORES * period_s:
             return
         before = now
 

@@ -23,9 +23,16 @@ models={models}
 """
 
 
-def launch(place: Place) -> Launch:
+def check() -> None:
+    """What must be there besides the environment."""
     if shutil.which("java") is None:
-        raise NotThere("TorchServe needs Java 17, and java is not on PATH: apt-get install openjdk-17-jre-headless")
+        raise NotThere(
+            "TorchServe needs Java 17, and java is not on PATH; install it: apt-get install openjdk-17-jre-headless, or "
+            "name the other servers with --only"
+        )
+
+
+def launch(place: Place) -> Launch:
     point = place.point
     model = {
         "defaultVersion": True,
