@@ -41,7 +41,7 @@ def ready_path(model_name: str) -> str:
 class PredictorSettings(RequestLimits):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
 
-    model_name: str = Field(pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
+    model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
     model_version: str = Field(
         default="1", min_length=1, max_length=63, description="The version label of the weights."
     )

@@ -18,11 +18,15 @@ T = TypeVar("T")
 QUICK_S: Final = 0.000_5
 """A model whose calls are shorter runs on the loop: handing a call to a thread and back costs about a fifth of that."""
 LONG_S: Final = 0.01
-"""A call on the loop that took longer is a strike: everything else waited for it."""
+"""A call on the loop that took longer kept everybody waiting. One in a hundred may: a busy machine does that too."""
+FAR_TOO_LONG_S: Final = 0.1
+"""One of these is enough."""
 TRIALS: Final = 32
 """Calls in the thread before a model may be found quick."""
+WINDOW: Final = 1000
+"""Calls on the loop among which the long ones are counted."""
 STRIKES: Final = 3
-"""So many long ones, and the model runs in its thread for good."""
+"""Found too slow so many times, the model runs in its thread for good."""
 
 
 class Lane:
@@ -31,8 +35,10 @@ class Lane:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
         self._inside = 0
+        self._trials = 0
+        self._shortest = FAR_TOO_LONG_S
         self._calls = 0
-        self._shortest: float | None = None
+        self._long_calls = 0
         self._strikes = 0
         self.inline = False
 
@@ -59,18 +65,28 @@ class Lane:
         try:
             return call()
         finally:
-            if time.perf_counter() - started > LONG_S:
-                self._strikes += 1
-                self.inline = False
-                self._calls, self._shortest = 0, None
+            self._calls += 1
+            seconds = time.perf_counter() - started
+            if seconds > LONG_S:
+                self._long_calls += 1
+                if seconds > FAR_TOO_LONG_S or self._long_calls > WINDOW // 100:
+                    self._leave_the_loop()
+            if self._calls >= WINDOW:
+                self._calls = self._long_calls = 0
+
+    def _leave_the_loop(self) -> None:
+        self._strikes += 1
+        self.inline = False
+        self._trials = self._calls = self._long_calls = 0
+        self._shortest = FAR_TOO_LONG_S
 
     def _learn(self, seconds: float) -> None:
-        self._calls += 1
-        self._shortest = seconds if self._shortest is None else min(self._shortest, seconds)
+        self._trials += 1
         # The shortest of many: in a thread a call also waits for the interpreter's lock.
-        if self._calls >= TRIALS and self._strikes < STRIKES:
+        self._shortest = min(self._shortest, seconds)
+        if self._trials >= TRIALS and self._strikes < STRIKES:
             self.inline = self._shortest < QUICK_S
-            self._calls, self._shortest = 0, None
+            self._trials, self._shortest = 0, FAR_TOO_LONG_S
 
     def close(self) -> None:
         """After the last call."""
