@@ -20,6 +20,8 @@ _SLACK: Final = 1.25
 def expected(expect: Expect) -> str:
     """The expectation in one line."""
     parts = [" or ".join(map(str, expect.status or expect.code))]
+    if expect.then is not None:
+        parts += [f"and then {' or '.join(map(str, each))}" for each in expect.then] or ["and nothing more"]
     if expect.error and expect.status:
         parts.append('{"error": …}')
     if expect.says:
@@ -43,8 +45,10 @@ def difference(expect: Expect, infer: Infer | None, reply: Reply | RpcReply, inp
         return f"{reply}, after {reply_seconds(reply):.1f} s"
     if isinstance(reply, RpcReply):
         return _of_call(expect, infer, reply, inputs)
-    if not _has_status(expect, reply):
+    if not _has_status(expect.status, reply):
         return str(reply)
+    if expect.then is not None and (said := _followed_by(expect.then, reply)):
+        return said
     if reply.status is None:
         return None
     for name, pattern in expect.headers.items():
@@ -71,10 +75,19 @@ def reply_seconds(reply: Reply | RpcReply) -> float:
     return reply.seconds if isinstance(reply, Reply) else 0.0
 
 
-def _has_status(expect: Expect, reply: Reply) -> bool:
+def _has_status(allowed: Sequence[int | str], reply: Reply) -> bool:
     if reply.status is None:
-        return reply.closed and CLOSED in expect.status
-    return reply.status in expect.status or f"{reply.status // 100}xx" in expect.status
+        return reply.closed and CLOSED in allowed
+    return reply.status in allowed or f"{reply.status // 100}xx" in allowed
+
+
+def _followed_by(expected_next: Sequence[Sequence[int | str]], reply: Reply) -> str | None:
+    told = " and then ".join(map(str, (reply, *reply.then)))
+    least = [allowed for allowed in expected_next if CLOSED not in allowed]
+    if not len(least) <= len(reply.then) <= len(expected_next):
+        return f"{1 + len(reply.then)} answers: {told}"
+    pairs = zip(expected_next, reply.then, strict=False)
+    return None if all(_has_status(allowed, each) for allowed, each in pairs) else told
 
 
 def _bad_error(expect: Expect, reply: Reply) -> str | None:

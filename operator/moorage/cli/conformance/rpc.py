@@ -82,8 +82,9 @@ class RpcEndpoint:
             request_serializer=of_request.SerializeToString,
             response_deserializer=of_reply.FromString,
         )
+        compression = self._grpc.Compression.Gzip if call.compress else self._grpc.Compression.NoCompression
         try:
-            reply = invoke(request, timeout=within_s, wait_for_ready=False)
+            reply = invoke(request, timeout=within_s, wait_for_ready=False, compression=compression)
         except self._grpc.RpcError as error:
             return RpcReply(error.code().name, error.details() or "")
         return RpcReply("OK", "", _fields(reply))
@@ -96,6 +97,8 @@ class RpcEndpoint:
         _parameters(request.parameters, infer.parameters)
         if call.pad_to is not None:
             sent = [Tensor(name="padding", datatype="UINT8", shape=[call.pad_to], hex="00" * call.pad_to, binary=True)]
+        if call.copies is not None:
+            sent = [each.model_copy(update={"name": f"{each.name}{n}"}) for n in range(call.copies) for each in sent]
         for each in sent:
             tensor = request.inputs.add(name=each.name, datatype=each.datatype, shape=shape(each))
             _parameters(tensor.parameters, each.parameters)

@@ -113,7 +113,7 @@ def _judged(case: Case, expect: Expect, target: Target) -> tuple[Outcome, str]:
             if case.control and _refusal(reply):
                 return "off", str(reply)
         try:
-            reply = _ask(asked, target, expect.within_s)
+            reply = _ask(asked, target, expect.within_s, further=expect.then is not None)
             said = difference(expect, _infer(asked), reply, _inputs(target))
         except TensorError as error:
             return "failed", str(error)
@@ -137,14 +137,14 @@ def _has_extension(case: Case, target: Target) -> bool:
     return target.probed[case.extension]
 
 
-def _ask(sent: Request | Call, target: Target, within_s: float) -> Reply | RpcReply:
+def _ask(sent: Request | Call, target: Target, within_s: float, *, further: bool = False) -> Reply | RpcReply:
     if isinstance(sent, Call):
         if target.grpc is None:
             raise UnreachableError("no gRPC")
         return target.grpc.ask(_filled(sent, target), _inputs(target), within_s)
     request = _filled(sent, target)
     if request.steps is not None:
-        return target.http.talk(request.steps, within_s)
+        return target.http.talk(request.steps, within_s, further=further)
     return target.http.ask(message(request, _inputs(target)), within_s)
 
 

@@ -129,7 +129,9 @@ class Call(Word):
     raw_contents: tuple[str, ...] | None = Field(
         default=None, description="raw_input_contents in hex, whatever the inputs say."
     )
-    pad_to: int | None = Field(default=None, description="A first input of so many bytes is put in front.")
+    pad_to: int | None = Field(default=None, description="Instead of the inputs one of so many bytes.")
+    copies: int | None = Field(default=None, description="Each input so many times, its name numbered.")
+    compress: bool = Field(default=False, description="The message goes out in gzip.")
 
 
 def _listed(value: Any) -> Any:
@@ -144,6 +146,9 @@ class Expect(Word):
     )
     code: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(), description="gRPC: OK, INVALID_ARGUMENT, …; one or several."
+    )
+    then: tuple[tuple[int | str, ...], ...] | None = Field(
+        default=None, description="With `steps`: the statuses of all further answers on the same connection."
     )
     answer: Any = Field(default=None, description="A matcher for the JSON, or for the reply's fields.")
     headers: dict[str, str] = Field(default={}, description="Header -> regular expression; `absent` for none.")
