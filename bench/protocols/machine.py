@@ -22,8 +22,9 @@ PACKAGES = {
 
 
 def describe(arguments: list[str]) -> dict[str, object]:
-    """Everything that a reader needs to judge the figures."""
-    command = shlex.join(["make", "bench-protocols"] + ([f"ARGS={shlex.join(arguments)}"] if arguments else []))
+    """Everything that a reader needs to judge the figures; where the file went is not part of it."""
+    arguments = re.sub(r"--output[ =]\S+ ?", "", " ".join(arguments)).split()
+    command = "make bench-protocols" + (f" ARGS={shlex.quote(' '.join(arguments))}" if arguments else "")
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

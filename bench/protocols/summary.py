@@ -30,6 +30,7 @@ class Median:
     rss_mib: float
     start_s: float
     disturbed: int
+    repetitions: int
 
 
 def medians(rows: Iterable[Row], entrants: Sequence[Entrant]) -> list[Median]:
@@ -61,6 +62,7 @@ def _median(group: list[Row], role: str) -> Median:
         rss_mib=middle((row.measured.rss_mib for row in group), 1),
         start_s=middle((row.start_s for row in group), 2),
         disturbed=sum(row.is_disturbed for row in group),
+        repetitions=len(group),
     )
 
 
