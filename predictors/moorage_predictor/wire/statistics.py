@@ -4,7 +4,10 @@ Since the process began; in nanoseconds. Every request is an execution of its ow
 """
 
 import time
-from typing import Any
+from typing import Any, Final
+
+_MAX_BATCH_SIZES: Final = 128
+"""So many different numbers of rows are told apart; callers choose them."""
 
 
 class Duration:
@@ -30,6 +33,7 @@ class Statistics:
     """Of one model version. Only the event loop writes."""
 
     __slots__ = (
+        "_batches",
         "compute_infer",
         "compute_input",
         "compute_output",
@@ -47,18 +51,27 @@ class Statistics:
         self.compute_input = Duration()
         self.compute_infer = Duration()
         self.compute_output = Duration()
+        self._batches: dict[int, tuple[Duration, Duration, Duration]] = {}
         self.inference_count = 0
         self.last_ms = 0
 
     def succeeded(self, started: int, parsed: int, inferred: int, encoded: int, rows: int) -> None:
         """One request is answered; the moments are of `time.perf_counter_ns()`."""
+        self.last_ms = time.time_ns() // 1_000_000
         self.success.add(encoded - started)
         self.queue.count += 1
         self.compute_input.add(parsed - started)
         self.compute_infer.add(inferred - parsed)
         self.compute_output.add(encoded - inferred)
         self.inference_count += rows
-        self.last_ms = time.time_ns() // 1_000_000
+        batch = self._batches.get(rows)
+        if batch is None:
+            if len(self._batches) >= _MAX_BATCH_SIZES:
+                return
+            batch = self._batches[rows] = (Duration(), Duration(), Duration())
+        batch[0].add(parsed - started)
+        batch[1].add(inferred - parsed)
+        batch[2].add(encoded - inferred)
 
     def failed(self, ns: int) -> None:
         """One request got an error."""
@@ -82,5 +95,13 @@ class Statistics:
                 "cache_hit": {"count": 0, "ns": 0},
                 "cache_miss": {"count": 0, "ns": 0},
             },
-            "batch_stats": [],
+            "batch_stats": [
+                {
+                    "batch_size": rows,
+                    "compute_input": batch[0].as_dict(),
+                    "compute_infer": batch[1].as_dict(),
+                    "compute_output": batch[2].as_dict(),
+                }
+                for rows, batch in sorted(self._batches.items())
+            ],
         }

@@ -107,7 +107,10 @@ def checked_shape(name: str, shape: object) -> tuple[list[int], int]:
     for side in shape:
         if type(side) is not int or not 0 <= side < 1 << 62:
             raise InvalidInput(f"{name}: shape: expected integers from 0 on, found {short(shape)}")
-    return shape, math.prod(shape)
+    size = math.prod(shape)
+    if size == 0 and math.prod(side or 1 for side in shape) >= 1 << 62:  # numpy counts such a shape too
+        raise InvalidInput(f"{name}: shape: expected fewer elements than {short(shape)} says")
+    return shape, size
 
 
 def array_of_json(name: str, datatype: Datatype, shape: list[int], size: int, data: object) -> NDArray[Any]:

@@ -40,7 +40,7 @@ class BodyReader:
             ClientGoneError: it did not come, or not in time.
         """
         encoding = headers.get("content-encoding")
-        if encoding is not None and encoding != "identity" and encoding not in _ENCODINGS:
+        if encoding is not None and (encoding := encoding.lower()) != "identity" and encoding not in _ENCODINGS:
             raise UnsupportedEncoding(f"content-encoding: expected gzip or deflate, found {encoding[:40]}")
         announced = headers.get("content-length")
         if announced is not None and int(announced) > self._limits.max_body_bytes:

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from moorage.api.limits import RequestLimits
 from moorage_predictor.wire.http.answers import error_body
 
-_WATCH_S: Final = 1.0
+_WATCH_S: Final = 0.5
 _LEAST_BYTES_PER_S: Final = 1024
 
 
@@ -68,6 +68,9 @@ class LimitedProtocol(HttpToolsProtocol):
         ):
             self._refuse_headers()
             return
+        if not any(name == b"host" for name, _ in self.headers) and self.parser.get_http_version() == "1.1":
+            self._refuse(400, "the headers: expected Host, found none", "INVALID_ARGUMENT")
+            return
         self._chunks = self._body_bytes = 0
         self._in_body = True
         self._since = self._last_byte = self.loop.time()
@@ -103,20 +106,21 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing: a client that asks for another protocol gets HTTP."""
 
     def check(self, now: float) -> None:
-        """Close the connection if it has taken too long. Called once a second."""
+        """Close the connection if it has taken too long. Called twice a second."""
         limits = self.limits
         if self.transport is None or self.transport.is_closing():
             return
         if self._in_body:
             grace = limits.body_timeout_s
-            if now - self._last_byte > grace or now - self._since > grace + self._body_bytes / _LEAST_BYTES_PER_S:
+            latest = now + _WATCH_S  # the next look would come too late
+            if latest - self._last_byte > grace or latest - self._since > grace + self._body_bytes / _LEAST_BYTES_PER_S:
                 cast(dict[str, Any], self.scope)["moorage.status"] = 408
                 self._refuse(
                     408,
                     f"the body: expected it whole, or at least 1 KiB/s of it after {grace:g} s",
                     "DEADLINE_EXCEEDED",
                 )
-        elif self._waits_for_headers and now - self._since > limits.header_timeout_s:
+        elif self._waits_for_headers and now + _WATCH_S - self._since > limits.header_timeout_s:
             self.transport.close()
 
     @property
@@ -153,7 +157,7 @@ def limited_protocol(limits: RequestLimits) -> type[LimitedProtocol]:
 
 
 async def watch(connections: set[Any]) -> None:
-    """Check every connection each second, until cancelled."""
+    """Check every connection twice a second, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_WATCH_S)
