@@ -1,13 +1,17 @@
 """V1 requests and answers as CloudEvents, through the SDK. Called by `wire/http/inference.py`; not on the hot path."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import orjson
 from cloudevents.sdk.converters.util import has_binary_headers
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
 from moorage_predictor.errors import InvalidInput
+
+_STRUCTURED: Final = "application/cloudevents+json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Event:
 
 def is_event(headers: dict[str, str]) -> bool:
     """Whether a request is an event, in headers or in its body."""
-    structured = headers.get("content-type") == "application/cloudevents+json"
+    structured = headers.get("content-type") == _STRUCTURED
     return structured or ("ce-specversion" in headers and bool(has_binary_headers(headers)))
 
 
@@ -39,6 +43,9 @@ def event_of(body: bytes | bytearray, headers: dict[str, str]) -> Event:
     # With ce-contenttype the SDK parses the data and then fails, because it is parsed.
     known = {name: value for name, value in headers.items() if name != "ce-contenttype"}
     try:
+        if headers.get("content-type") == _STRUCTURED:
+            # The SDK knows an event only with a time, which the specification leaves open.
+            body = orjson.dumps({"time": datetime.now(UTC).isoformat(), **orjson.loads(body)})
         data, attributes = DataPlane(ModelRepository()).decode(bytes(body), known)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput("the body: expected a CloudEvent with JSON data") from error
