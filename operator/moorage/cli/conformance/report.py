@@ -34,7 +34,7 @@ def as_list(cases: Iterable[Case]) -> str:
 def as_text(target: Target, results: Iterator[Result]) -> list[Result]:
     """Print each section as soon as it is done, and the summary last."""
     screen, done = console(), []
-    screen.print(Text(f"{target.url}", style="bold"), "and the Open Inference Protocol")
+    screen.print(Text.assemble((target.url, "bold"), " against the Open Inference Protocol"))
     for name, group in groupby(results, key=lambda result: result.case.section):
         found = list(group)
         done += found

@@ -28,9 +28,9 @@ class Word(BaseModel):
 class Repeated(Word):
     """Text that is made, not written: `repeat` so many `times`, {n} being the number, with `between` between two."""
 
-    repeat: str
-    times: int
-    between: str = ""
+    repeat: str = Field(description="The text; {n} is its number, from 0.")
+    times: int = Field(description="How often.")
+    between: str = Field(default="", description="What stands between two.")
 
 
 class Tensor(Word):
@@ -43,24 +43,24 @@ class Tensor(Word):
     hex: str | None = Field(default=None, description="The tensor's bytes as they are; with `binary`.")
     binary: bool = Field(default=False, description="After the JSON, or in gRPC's raw contents.")
     size: Any = Field(default=None, description="`binary_data_size`, where it is not the number of bytes.")
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = Field(default=None, description="Of this input.")
     without: tuple[str, ...] = Field(default=(), description="Fields left out of the request.")
 
 
 class Output(Word):
     """One requested output."""
 
-    name: Any = "x"
-    parameters: dict[str, Any] | None = None
+    name: Any = Field(default="x", description="As the answer shall name it.")
+    parameters: dict[str, Any] | None = Field(default=None, description="Of this output, such as binary_data.")
 
 
 class Infer(Word):
     """An inference request, for HTTP and gRPC alike."""
 
-    id: Any = None
-    parameters: Any = None
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Output, ...] | None = None
+    id: Any = Field(default=None, description="Of the request; text, as a rule.")
+    parameters: Any = Field(default=None, description="Of the request.")
+    inputs: tuple[Tensor, ...] = Field(default=(), description="The tensors that are sent.")
+    outputs: tuple[Output, ...] | None = Field(default=None, description="The outputs that are asked for.")
     from_metadata: bool = Field(
         default=False, description="The inputs that the model's metadata names, filled with zeros."
     )
@@ -78,7 +78,7 @@ class Body(Word):
     text: str | None = Field(default=None, description="These characters.")
     hex: str | None = Field(default=None, description="These bytes.")
     pieces: tuple[str | Repeated, ...] | None = Field(default=None, description="Text and repeated text, joined.")
-    infer: Infer | None = None
+    infer: Infer | None = Field(default=None, description="An inference request, in JSON and bytes.")
     raw_input: bool = Field(default=False, description="Only the bytes of the model's one input, without JSON.")
 
     @model_validator(mode="after")
@@ -93,11 +93,11 @@ class Body(Word):
 class Step(Word):
     """One move of a hand-made conversation: `send` text, `hex` bytes or repeated text, then `wait_s`; in that order."""
 
-    send: str = ""
-    hex: str = ""
-    repeat: Repeated | None = None
+    send: str = Field(default="", description="These characters; {host} is the server's.")
+    hex: str = Field(default="", description="These bytes.")
+    repeat: Repeated | None = Field(default=None, description="Repeated text.")
     every_s: float = Field(default=0, description="Seconds between two of `repeat`.")
-    wait_s: float = 0
+    wait_s: float = Field(default=0, description="Seconds to wait for an answer.")
     end: bool = Field(default=False, description="Say that no more comes (half-close).")
 
 
@@ -105,10 +105,14 @@ class Request(Word):
     """One HTTP request."""
 
     method: str | None = Field(default=None, description="Left out: POST with a body, GET without.")
-    path: str = "/v2/models/{identity}/infer"
-    headers: dict[str, str] = {}
-    body: Body | None = None
-    compress: Literal["gzip", "deflate"] | None = None
+    path: str = Field(
+        default="/v2/models/{identity}/infer", description="Left out: the inference of the identity model."
+    )
+    headers: dict[str, str] = Field(
+        default={}, description="Beside those that the body needs; `absent` takes one away."
+    )
+    body: Body | None = Field(default=None, description="What it carries.")
+    compress: Literal["gzip", "deflate"] | None = Field(default=None, description="The body goes out compressed.")
     inflate_to: int | None = Field(
         default=None, description="With `compress`: spaces are put in front up to so many bytes."
     )
@@ -122,9 +126,11 @@ class Request(Word):
 class Call(Word):
     """One gRPC call. `message` has the fields of the request by name; of ModelInfer `infer` says more shortly the same."""
 
-    method: str = "ModelInfer"
-    message: dict[str, Any] = {}
-    infer: Infer | None = None
+    method: str = Field(default="ModelInfer", description="Of the service.")
+    message: dict[str, Any] = Field(
+        default={}, description="The request's fields by name, as protobuf's JSON has them."
+    )
+    infer: Infer | None = Field(default=None, description="Instead of `message`: an inference request.")
     model: str = Field(default="{identity}", description="Of `infer`.")
     raw_contents: tuple[str, ...] | None = Field(
         default=None, description="raw_input_contents in hex, whatever the inputs say."
@@ -172,11 +178,13 @@ class Expect(Word):
 class Case(Word):
     """One required behaviour."""
 
-    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="Small letters, digits and hyphens.")
     says: str = Field(min_length=10, description="One sentence: what a server must do.")
-    level: Level
+    level: Level = Field(
+        description="`required`: the core. `extension`: a named one. `strict`: a good answer to a bad request."
+    )
     reference: str = Field(min_length=3, description="Which part of which public protocol, by name.")
-    section: str
+    section: str = Field(description="The file's name.")
     extension: str | None = Field(
         default=None, description="As in the server's own `extensions`; missing it is no failure."
     )
@@ -189,9 +197,9 @@ class Case(Word):
     before: Request | Call | None = Field(
         default=None, description="Sent first; its answer only matters if it refuses."
     )
-    request: Request | None = None
-    call: Call | None = None
-    expect: Expect
+    request: Request | None = Field(default=None, description="What is sent over HTTP.")
+    call: Call | None = Field(default=None, description="What is sent over gRPC.")
+    expect: Expect = Field(description="What must come back.")
     after: Request | Call | None = Field(default=None, description="Sent last, to put back what was changed.")
     lasting: bool = Field(default=True, description="Afterwards the server must still answer.")
 
@@ -207,11 +215,17 @@ class Case(Word):
 class Section(Word):
     """One file: what its cases have in common, and the cases, not yet filled in (see `catalog.py`)."""
 
-    title: str = Field(min_length=3)
-    about: str = Field(min_length=10)
-    level: Level = "required"
-    reference: str | None = None
-    extension: str | None = None
-    probe: Request | None = None
-    announced: bool = False
-    cases: tuple[dict[str, Any], ...]
+    title: str = Field(min_length=3, description="Of the section.")
+    about: str = Field(min_length=10, description="One sentence.")
+    level: Level = Field(default="required", description="Of its cases, unless one says another.")
+    reference: str | None = Field(default=None, description="The same.")
+    extension: str | None = Field(default=None, description="The same.")
+    probe: Request | None = Field(default=None, description="The same.")
+    announced: bool = Field(default=False, description="The same.")
+    cases: tuple[dict[str, Any], ...] = Field(
+        description="With `for_each`, a case stands for as many as the list is long."
+    )
+
+
+WORDS: tuple[type[Word], ...] = (Section, Case, Request, Body, Infer, Tensor, Output, Repeated, Step, Call, Expect)
+"""From the file down to the smallest part: the order of the reference."""
