@@ -1,0 +1,115 @@
+"""Where a model's own code runs: quick functions on the loop, others in their thread."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_S, STRIKES, TRIALS, WINDOW, Lane, ModelLoop
+
+
+@pytest.fixture
+def lane():
+    made = Lane("cats")
+    yield made
+    made.close()
+
+
+def here():
+    return threading.current_thread() is threading.main_thread()
+
+
+async def learn(lane):
+    for _ in range(TRIALS):
+        await lane.run(here)
+
+
+async def test_a_new_model_runs_in_a_thread(lane):
+    assert not lane.inline
+    assert await lane.run(here) is False
+
+
+async def test_a_model_found_quick_runs_on_the_loop(lane):
+    await learn(lane)
+    assert lane.inline
+    assert lane.free
+    assert await lane.run(here) is True
+
+
+async def test_a_slow_model_stays_in_its_thread(lane):
+    for _ in range(TRIALS + 1):
+        await lane.run(lambda: time.sleep(0.001))
+    assert not lane.inline
+
+
+async def test_a_model_that_takes_far_too_long_once_goes_back_to_its_thread_and_for_good_after_three_times(lane):
+    for _ in range(STRIKES):
+        await learn(lane)
+        assert lane.inline
+        lane.run_here(lambda: time.sleep(FAR_TOO_LONG_S * 1.1))
+        assert not lane.inline
+    await learn(lane)
+    await learn(lane)
+    assert not lane.inline
+
+
+async def test_a_single_long_call_is_forgiven_and_many_are_not(lane):
+    await learn(lane)
+    lane.run_here(lambda: time.sleep(LONG_S * 1.1))
+    assert lane.inline
+    for _ in range(WINDOW // 100):
+        lane.run_here(lambda: time.sleep(LONG_S * 1.1))
+    assert not lane.inline
+
+
+async def test_a_call_never_overtakes_one_in_the_thread(lane):
+    leave = threading.Event()
+    working = asyncio.create_task(lane.run(lambda: leave.wait(5)))
+    await asyncio.sleep(0.01)
+    lane.inline = True
+    assert not lane.free
+    second = asyncio.create_task(lane.run(here))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    leave.set()
+    await working
+    assert await second is False
+
+
+async def test_errors_come_back_from_either_place(lane):
+    def fail():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await lane.run(fail)
+    with pytest.raises(KeyError):
+        lane.run_here(fail)
+
+
+async def test_coroutines_run_in_a_loop_of_their_own_and_end_with_their_caller():
+    loop = ModelLoop("cats")
+    cancelled = threading.Event()
+
+    async def where():
+        return threading.current_thread().name
+
+    async def endless():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    assert await loop.run(where()) == "predict-cats"
+    task = asyncio.create_task(loop.run(endless()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(cancelled.wait, 2)
+    loop.close()
+
+
+def test_a_loop_that_was_never_used_is_closed_too():
+    ModelLoop("cats").close()
