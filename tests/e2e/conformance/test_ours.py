@@ -1,7 +1,10 @@
 """Our predictor against every case, one test a case."""
 
+import contextlib
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.conformance.servers import ours
@@ -62,6 +65,17 @@ def test_our_predictor_conforms_where_it_takes_much_memory(case: Case, target: T
 def test_our_predictor_cuts_off_whoever_stalls(target: Target) -> None:
     with ThreadPoolExecutor(len(WAITING)) as pool:
         results = list(pool.map(lambda case: run_case(case, target, slow=True), WAITING))
+    assert [told(result) for result in results if result.outcome != "passed"] == []
+
+
+def test_a_crowd_of_stalled_clients_keeps_nobody_from_an_answer(target: Target) -> None:
+    address = ("127.0.0.1", urlsplit(target.url).port)
+    head = b"POST /v2/models/identity/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
+    with contextlib.ExitStack() as crowd:
+        for number in range(300):
+            client = crowd.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(head if number % 2 else head + b"\r\n{")
+        results = [run_case(case, target) for case in QUICK if case.section in ("health", "v2-json", "v2-binary")]
     assert [told(result) for result in results if result.outcome != "passed"] == []
 
 

@@ -434,6 +434,21 @@ def test_the_command_names_the_cases(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 @pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--model=other", "--model: http://127.0.0.1:{port} has no model 'other'"),
+        ("--identity=other", "--identity: http://127.0.0.1:{port} has no model 'other'"),
+        ("--model=a b", "--model: expected a name that stands in a URL as it is, found 'a b'"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_sentence(
+    option: str, said: str, target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moor(monkeypatch, target.url, option) == 2
+    assert capsys.readouterr().err == f"moor: {said.format(port=target.url.rpartition(':')[2])}\n"
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         ((), 2, "expected the server's URL"),

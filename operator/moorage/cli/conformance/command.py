@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from moorage.api import ExitCode
 from moorage.cli.conformance.catalog import SECTIONS, cases
@@ -47,13 +48,23 @@ def conformance(options: ConformanceOptions) -> int:
         sys.stdout.write(as_list(chosen))
         return ExitCode.OK
     with _target(options) as target:
-        try:
-            target.check()
-        except UnreachableError as error:
-            raise UserError(f"no server answers at {options.url}: {error}", ExitCode.UNAVAILABLE) from error
+        _check(options, target)
         results = run(chosen, target, slow=options.slow, control=options.control)
         done = as_json(target, results) if options.output == "json" else as_text(target, results)
     return FAILED if any(result.outcome == "failed" for result in done) else ExitCode.OK
+
+
+def _check(options: ConformanceOptions, target: Target) -> None:
+    """Wrong addresses and names are one sentence, not a failure for each case."""
+    try:
+        target.check()
+        for option, name in (("--model", options.model), ("--identity", options.identity)):
+            if name is not None and quote(name) != name:
+                raise UserError(f"{option}: expected a name that stands in a URL as it is, found {name!r}")
+            if name is not None and target.get(f"/v2/models/{name}").status == HTTPStatus.NOT_FOUND:
+                raise UserError(f"{option}: {options.url} has no model {name!r}")
+    except UnreachableError as error:
+        raise UserError(f"no server answers at {options.url}: {error}", ExitCode.UNAVAILABLE) from error
 
 
 def _chosen(options: ConformanceOptions) -> list[Case]:

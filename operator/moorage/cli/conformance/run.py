@@ -52,15 +52,16 @@ def run(cases: Iterable[Case], target: Target, *, slow: bool = False, control: b
 
 def run_case(case: Case, target: Target, *, slow: bool = False, control: bool = False) -> Result:
     """Ask the server what the case says, and judge the answer."""
-    if reason := _skipped(case, target, slow, control):
-        return Result(case, "skipped", found=reason)
-    if case.announced and case.extension not in target.extensions:
-        return Result(case, "off", found=f"the server does not announce {case.extension}")
     started = time.perf_counter()
-    expect = Expect.model_validate(fill(case.expect.model_dump(exclude_unset=True), target.words))
+    expect = case.expect
     try:
+        if reason := _skipped(case, target, slow, control):
+            return Result(case, "skipped", found=reason)
+        if case.announced and case.extension not in target.extensions:
+            return Result(case, "off", found=f"the server does not announce {case.extension}")
+        expect = Expect.model_validate(fill(case.expect.model_dump(exclude_unset=True), target.words))
         outcome, found = _judged(case, expect, target)
-        if case.lasting and outcome != "skipped" and not target.answers():
+        if case.lasting and not target.answers():
             outcome, found = "failed", f"{found or 'the expected answer'}, and then the server answered no more"
     except UnreachableError as error:
         outcome, found = "failed", f"nobody takes connections: {error}"
