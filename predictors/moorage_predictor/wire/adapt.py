@@ -7,6 +7,8 @@
 | an object with `predict(inputs)`         | `ArrayModel`: a dictionary of arrays in and out     |
 """
 
+import asyncio
+import inspect
 import logging
 from typing import Any
 
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def adapted(loaded: Any, settings: PredictorSettings) -> Model:
-    """The model that the protocols call.
+    """The model that the protocols call. In the thread that loads, where there is no event loop.
 
     Raises:
         LoadFailed: it is none of the three, or says that it did not load.
@@ -41,11 +43,18 @@ def adapted(loaded: Any, settings: PredictorSettings) -> Model:
 def _ready(model: Any, settings: PredictorSettings) -> Model:
     """The SDK drops a model that is not ready when it is registered; its documented example even says so of itself after
     it has loaded. Here what counts is that loading did not fail."""
+    if getattr(model, "engine", False):
+        raise LoadFailed(f"--task {settings.task}", "models that start an engine of their own are not supported")
     if not model.ready:
         model.load()
     if not model.ready:
         _log.warning("the model says ready=False after load(); it is served", extra={"model": settings.model_name})
-        model.ready = True
+    model.start()
+    model.ready = True
+    for declares in ("get_input_types", "get_output_types"):
+        if inspect.iscoroutinefunction(declare := getattr(model, declares, None)):
+            declared = asyncio.run(declare())
+            setattr(model, declares, lambda declared=declared: declared)
     return model
 
 

@@ -126,7 +126,7 @@ class _Service:
 
     async def ServerReady(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Every model answers."""
-        return pb.ServerReadyResponse(ready=self._repository.ready)
+        return pb.ServerReadyResponse(ready=await self._repository.is_ready())
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         """The server itself."""
@@ -134,7 +134,7 @@ class _Service:
 
     async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Whether one model answers."""
-        return pb.ModelReadyResponse(ready=self._repository.find(request.name, request.version).ready)
+        return pb.ModelReadyResponse(ready=await self._repository.find(request.name, request.version).is_ready())
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Of one model."""

@@ -7,7 +7,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from kserve.model import BaseKServeModel
 
 from moorage_predictor.errors import InvalidInput, ModelUnavailable, MoorageError, NotFound, Overloaded, RequestError
 from moorage_predictor.wire.control import TraceSettings
@@ -16,6 +18,8 @@ from moorage_predictor.wire.statistics import Statistics
 from moorage_predictor.wire.tensor import short
 
 _log = logging.getLogger(__name__)
+
+_HEALTH_S: Final = 1.0
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 """Words of the model repository extension."""
@@ -55,6 +59,17 @@ class Served:
     def ready(self) -> bool:
         """Whether it answers predictions and goes on doing so."""
         return self.pipeline is not None and not self.draining and bool(self.model.ready)
+
+    async def is_ready(self) -> bool:
+        """The same, and what the model itself says of its health, if it has something to say."""
+        ready, model = self.ready, self.model
+        if not ready or getattr(type(model), "healthy", None) in (None, BaseKServeModel.healthy):
+            return ready
+        try:
+            return bool(await asyncio.wait_for(model.healthy(), _HEALTH_S))
+        except Exception as error:  # noqa: BLE001 - the model's own code
+            _log.warning("the model's health check failed", extra={"model": self.name, "reason": repr(error)})
+            return False
 
     def serve(self, model: Any) -> None:
         """From now on answer with this model."""
@@ -214,11 +229,10 @@ class Repository:
         own.update(given)
         served.trace = own
 
-    @property
-    def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether every model that is wanted answers; one that was unloaded is not."""
         wanted = [served for served in self if served.state != "UNAVAILABLE" or served.reason != "unloaded"]
-        return all(served.ready for served in wanted)
+        return all([await served.is_ready() for served in wanted])
 
     def index(self, only_ready: bool) -> list[dict[str, str]]:
         """As the model repository extension lists them."""

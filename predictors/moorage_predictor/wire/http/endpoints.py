@@ -89,7 +89,7 @@ class Endpoints:
 
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every model answers."""
-        ready = self._repository.ready
+        ready = await self._repository.is_ready()
         await send_json(send, {"ready": ready}, 200 if ready else 503)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +114,7 @@ class Endpoints:
         await self._readiness(send, self._repository.find(name, version))
 
     async def _readiness(self, send: Send, served: Served) -> None:
-        if not served.ready:
+        if not await served.is_ready():
             raise served.why_not()
         await send_json(send, {"name": served.name, "ready": True})
 
