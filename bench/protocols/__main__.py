@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bench.protocols import entrants as plans
 from bench.protocols import grpc_load, http_load, machine, paths, servers, show, summary
@@ -67,6 +68,11 @@ def run(arguments: list[str]) -> ExitCode:
     taking_part = tuple(one for one in plan.entrants if one.name in names and workloads & set(one.workloads))
     if not machine.interpreter_is_the_products():
         raise BadInput("run it as `make bench-protocols`: it needs the project's own environment")
+    best = None
+    if chosen.skip_sweep:
+        best = plans.committed_best(taking_part)
+    elif chosen.quick:
+        best = {one.name: one.points[0] for one in taking_part}
     http_load.wrk()
     if "grpc" in workloads:
         grpc_load.binary()
@@ -74,11 +80,7 @@ def run(arguments: list[str]) -> ExitCode:
         show.progress(f"{peer}: its environment")
         servers.prepare(peer)
     campaign = Campaign(plan, taking_part, workloads, show.progress)
-    if chosen.skip_sweep:
-        best = plans.committed_best(taking_part)
-    elif chosen.quick:
-        best = {one.name: one.points[0] for one in taking_part}
-    else:
+    if best is None:
         best = campaign.sweep()
     if chosen.save_best_points:
         plans.save_best({one.name: best[one.name] for one in taking_part if len(one.points) > 1 and one.name in best})
@@ -86,25 +88,29 @@ def run(arguments: list[str]) -> ExitCode:
     for number in range(1, plan.settings.repetitions + 1):
         rows += campaign.repetition(number, best)
     found = summary.medians(rows, taking_part)
-    figures = summary.result(found, plan)
-    described = machine.describe(arguments) | {"settings": asdict(plan.settings)}
     written = {
-        **described,
-        "result": figures,
+        **machine.describe(arguments),
+        "settings": asdict(plan.settings),
+        "result": summary.result(found, plan),
         "best": best,
         "failures": campaign.failures,
         "medians": [asdict(one) for one in found],
         "rows": [row.as_dict() for row in rows],
         "sweep": [row.as_dict() for row in campaign.swept],
     }
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(written, indent=1) + "\n")
+    return _report(written, found, chosen.output)
+
+
+def _report(written: dict[str, Any], found: list[summary.Median], output: Path) -> ExitCode:
+    """The file, the table, the line; what could not be measured goes to stderr and into the exit status."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(written, indent=1) + "\n")
     show.table(found)
-    print(f"written to {chosen.output}")
-    print(summary.line(figures))
-    for name, reason in campaign.failures.items():
+    print(f"written to {output}")
+    for name, reason in written["failures"].items():
         print(f"bench-protocols: {name} was not measured in full: {reason}", file=sys.stderr)
-    return ExitCode.UNAVAILABLE if campaign.failures else ExitCode.OK
+    print(summary.line(written["result"]))
+    return ExitCode.UNAVAILABLE if written["failures"] else ExitCode.OK
 
 
 def main() -> int:

@@ -6,20 +6,8 @@ from collections.abc import Sequence
 
 from bench.protocols.summary import Median
 
-HEADERS = (
-    "server",
-    "workload",
-    "conn.",
-    "req/s",
-    "+-%",
-    "p50 ms",
-    "p95 ms",
-    "p99 ms",
-    "server",
-    "client",
-    "RSS MiB",
-    "",
-)
+HEADERS = ("server", "load", "conn", "req/s", "+-%", "p50", "p95", "p99", "cpu", "cli", "MiB", "")
+CAPTION = "p50, p95, p99 in ms; cpu, cli: cores of server and client; *: disturbed once or more"
 STARTED = time.perf_counter()
 
 
@@ -38,13 +26,14 @@ def table(found: Sequence[Median]) -> None:
         widths = [max(map(len, column)) for column in zip(HEADERS, *rows, strict=True)]
         for row in (HEADERS, *rows):
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(CAPTION)
 
 
 def _cells(one: Median) -> tuple[str, ...]:
     speed = f"{one.requests_per_s:.0f}"
-    latencies = (f"{value:.2f}" for value in (one.p50_ms, one.p95_ms, one.p99_ms))
+    latencies = (f"{value:.{1 if value < 100 else 0}f}" for value in (one.p50_ms, one.p95_ms, one.p99_ms))
     cores = (f"{one.server_cores:.2f}", f"{one.client_cores:.2f}")
-    note = f"{one.disturbed} disturbed" if one.disturbed else ""
+    note = "*" if one.disturbed else ""
     spread = f"{50 * one.spread:.0f}"
     return (
         one.entrant,
@@ -60,12 +49,13 @@ def _cells(one: Median) -> tuple[str, ...]:
 
 
 def _rich(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(caption="server, client: CPU in cores")
+    drawn = Table(caption=CAPTION, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, header in enumerate(HEADERS):
-        drawn.add_column(header, justify="left" if number < 2 else "right")
+        drawn.add_column(header, justify="left" if number < 2 else "right", no_wrap=True)
     for before, row in zip((None, *rows), rows, strict=False):
         if before and before[1:3] != row[1:3]:
             drawn.add_section()
