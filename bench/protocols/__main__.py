@@ -68,6 +68,8 @@ def run(arguments: list[str]) -> ExitCode:
     taking_part = tuple(one for one in plan.entrants if one.name in names and workloads & set(one.workloads))
     if not machine.interpreter_is_the_products():
         raise BadInput("run it as `make bench-protocols`: it needs the project's own environment")
+    if chosen.save_best_points and (chosen.quick or chosen.skip_sweep):
+        raise BadInput("--save-best-points: expected a sweep, but --quick and --skip-sweep make none")
     best = None
     if chosen.skip_sweep:
         best = plans.committed_best(taking_part)
