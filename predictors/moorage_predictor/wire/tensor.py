@@ -7,7 +7,6 @@ only for the models that want lists.
 
 import math
 import struct
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
@@ -191,15 +190,11 @@ def array_of_bytes(
     if datatype is BYTES:
         if size > max_items:
             raise InvalidInput(f"{name}: expected at most {max_items} BYTES elements, found {size}")
+        found = elements(name, raw)
+        if len(found) != size:
+            raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold {len(found)}")
         array = np.empty(size, dtype=np.object_)
-        found = 0
-        for element in elements(name, raw):
-            if found == size:
-                raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold more")
-            array[found] = element
-            found += 1
-        if found != size:
-            raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold {found}")
+        array[:] = found
         return array.reshape(shape)
     expected = size * datatype.dtype.itemsize
     if len(raw) != expected:
@@ -210,23 +205,25 @@ def array_of_bytes(
     return array.reshape(shape)
 
 
-def elements(name: str, raw: Buffer) -> Iterator[bytes]:
+def elements(name: str, raw: Buffer) -> list[bytes]:
     """The elements of serialised BYTES: each a 4-byte little-endian length, then that many bytes.
 
     Raises:
         InvalidInput: the bytes end inside an element.
     """
-    at, end = 0, len(raw)
-    view = memoryview(raw)
+    data = bytes(raw)  # one copy of all, so that each element is one slice
+    found: list[bytes] = []
+    unpack, at, end = _LENGTH.unpack_from, 0, len(data)
     while at < end:
-        if at + 4 > end:
+        start = at + 4
+        if start > end:
             raise InvalidInput(f"{name}: the bytes end inside an element's length")
-        (length,) = _LENGTH.unpack_from(view, at)
-        at += 4
-        if length > end - at:
-            raise InvalidInput(f"{name}: an element says {length} bytes, {end - at} are left")
-        yield bytes(view[at : at + length])
-        at += length
+        (length,) = unpack(data, at)
+        at = start + length
+        if at > end:
+            raise InvalidInput(f"{name}: an element says {length} bytes, {end - start} are left")
+        found.append(data[start:at])
+    return found
 
 
 def bytes_of_elements(array: NDArray[Any]) -> bytes:

@@ -138,7 +138,10 @@ def _v2_request(served: Served, body: Body, headers: Headers, limits: RequestLim
         # Into writable memory: models may work in place.
         own = body if isinstance(body, bytearray) else bytearray(body)
         return infer_request(own, json_length, served.name, served.version, limits)
-    return raw_request(body, served.input_types(), served.name, served.version, limits)
+    request = raw_request(body, served.input_types(), served.name, served.version, limits)
+    if json_length is not None:
+        request.parameters = {"binary_data_output": True}  # who sends no JSON reads none; an image's sender does
+    return request
 
 
 def _v1_payload(
