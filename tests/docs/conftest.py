@@ -22,11 +22,15 @@ from tests.control_plane.plane import Cluster, ControlPlane, LentCluster
 from tests.control_plane.process import free_ports
 from tests.docs.blocks import ROOT
 
+from moorage.api.predictor import LoadProgress
+
 __all__ = ["api", "kserve", "kubeconfig"]
 
 COPIED = ("crds", "manifests", "kind-config.yaml", "Makefile", "pyproject.toml")
 LINKED = ("tests", "tools")
 PATIENCE_S = 120
+SERVING = ("serving on ", LoadProgress("ready", 1, 1).line())
+"""What `moor up` and `moor serve` print once they answer."""
 
 
 class Server:
@@ -90,7 +94,7 @@ class Server:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(line)
-            if line.startswith("serving on "):
+            if line.startswith(SERVING):
                 self._serving.set()
         self._serving.set()  # it ended: wait() says so
 
@@ -117,10 +121,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(folder: Path) -> Iterator[Callable[[list[str]], Server]]:
-    """Starts servers that end with the test."""
+    """Starts servers, one at a time: the next one takes the place of the one before, the last one ends with the test."""
     with contextlib.ExitStack() as stack:
 
         def start(command: list[str]) -> Server:
+            stack.close()
             server = Server(command, folder)
             stack.callback(server.stop)
             return server.wait()

@@ -1,9 +1,10 @@
 """A reader who does what a page says, block after block, and compares what comes with what the page shows.
 
     bash    `make` commands are targets of the Makefile; `make run` is one real process for all pages, the others would
-            run these tests again. `moor up` serves until the page ends. `kubectl` runs command by command. Everything
+            run these tests again. `moor up` and `moor serve` serve until the page starts another server or ends, unless
+            they are told `--once`, or what to do (`||`) when they fail. `kubectl` runs command by command. Everything
             else is executed.
-    python  executed
+    python  saved, if its first line is `# FILE.py`; else executed
     json    is like what the block before it printed
     text    its lines come in what the block before it printed; without such a block it is a picture
     yaml    is a sample, or is valid, accepted by the API server and, if a ModelDeployment, acted on
@@ -29,6 +30,7 @@ from moorage.render import refusal
 
 BLOCK_TIMEOUT_S = 240
 SAMPLES = ROOT / "manifests" / "samples"
+SERVING = (".venv/bin/moor up", ".venv/bin/moor serve")
 
 
 class Serving(Protocol):
@@ -79,7 +81,7 @@ class Reader:
         first = block.text.split()[0]
         if first == "make":
             self._make(block)
-        elif block.text.startswith(".venv/bin/moor up") and "--once" not in block.text:
+        elif block.text.startswith(SERVING) and "--once" not in block.text and "||" not in block.text:
             server = self._serve(shlex.split(block.text.replace("\\\n", " ")))
             self._server, self._output = server, lambda: server.output
         elif first == "kubectl":
@@ -116,13 +118,17 @@ class Reader:
         self._output = lambda: "".join(said)
 
     def _python(self, block: Block) -> None:
-        self._execute(block, ["python", "-c"])
+        if named := re.match(r"# (\w+\.py)\n", block.text):
+            (self._folder / named[1]).write_text(block.text)
+            self._output = None
+        else:
+            self._execute(block, ["python", "-c"])
 
     def _execute(self, block: Block, command: list[str]) -> None:
         text = self._server.here(block.text) if self._server else block.text
-        if "--once" in text:
+        if any(command in text for command in SERVING):  # it ends by itself
             http_port, grpc_port = free_ports(2)
-            text = text.replace("--once", f"--http-port={http_port} --grpc-port={grpc_port} --once")
+            text = re.sub(r"(moor (?:up|serve))", rf"\1 --http-port={http_port} --grpc-port={grpc_port}", text)
         printed = self._run(block, [*command, text], self._environment())
         if self._server:
             printed = self._server.to_page(printed)
