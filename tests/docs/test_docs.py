@@ -1,5 +1,6 @@
 """The pages under docs/, and those beside the README: every block is covered by a rule, every link leads somewhere."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from tests.docs.blocks import ROOT, Block, blocks, links, missing, pages, unlike
 from tests.docs.conftest import Server, environment
 from tests.docs.reader import NotCovered, Reader, needs_cluster
 
+from moorage.api.limits import RequestLimits
+from moorage.api.predictor import PredictorSettings
 from moorage.api.v1alpha1 import ModelDeployment
 
 OTHERS = [page for page in pages() if page != ROOT / "README.md" and page.parent.name != "tools"]
@@ -103,36 +106,95 @@ def test_what_a_page_shows_is_compared_with_what_comes() -> None:
     assert missing("a …c\nlast\n", "a b c\nmore\n  last\n") is None
     assert missing("last\na\n", "a\nlast\n") == "a"
     assert unlike({"a": ["…", 0.5]}, {"a": ["x", 0.52]}) is None
+    assert unlike({"ns": "…"}, {"ns": 12345}) is None
     assert unlike({"a": 1}, {"a": 1, "b": 2}) == ": ['b']"
     assert unlike({"a": [1]}, {"a": [2]}) == ".a[0]: 2"
 
 
-# The statuses that a client can bring about; 500 and 503 are the server's own and belong to the predictor's tests.
+REFERENCE = ROOT / "docs" / "reference"
+
+# The statuses that a request alone brings about; the others need time, a broken model or a busy server, and belong to
+# the predictor's tests.
 MISTAKES = {
     "400": "-d '{}' http://127.0.0.1:8080/v1/models/cat:predict",
+    "403": "-X POST http://127.0.0.1:8080/v2/repository/models/cat/unload",
     "404": "-d '{}' http://127.0.0.1:8080/v2/models/dog/infer",
     "405": "-X PUT -d '{}' http://127.0.0.1:8080/v2/models/cat/infer",
     "413": "-H 'Content-Length: 200000000' -d '{}' http://127.0.0.1:8080/v2/models/cat/infer",
-    "415": "-H 'Content-Encoding: gzip' -d '{}' http://127.0.0.1:8080/v2/models/cat/infer",
+    "415": "-H 'Content-Encoding: br' -d '{}' http://127.0.0.1:8080/v2/models/cat/infer",
+    "431": '-H "X-Long: $(printf %070000d 0)" http://127.0.0.1:8080/v2',
+    "501": "-d '{\"instances\":[]}' http://127.0.0.1:8080/v1/models/cat:explain",
 }
 
 
-def documented_statuses() -> dict[str, str]:
-    rows = re.findall(
-        r"^\| (\d{3}) \|[^|]*\|([^|]*)\|", (ROOT / "docs/reference/http-api.md").read_text(), re.MULTILINE
-    )
-    return {status: code.strip() for status, code in rows}
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, without its head; code is bare."""
+    _, _, below = page.read_text().partition(f"\n## {heading}\n")
+    rows = re.search(r"^\|.*\n\|[-|]*\n((?:\|.*\n)+)", below, re.MULTILINE)
+    assert rows, f"{page}: no table below {heading}"
+    return [[cell.strip().replace("`", "") for cell in row.strip("|").split("|")] for row in rows[1].splitlines()]
 
 
-def test_the_http_page_lists_the_statuses_that_clients_cause_and_the_servers_own() -> None:
-    assert set(documented_statuses()) == {*MISTAKES, "500", "503"}
+def documented_errors() -> set[tuple[str, str, str]]:
+    return {(status, code, grpc) for status, code, grpc, _ in table(REFERENCE / "errors-and-limits.md", "Errors")}
+
+
+def test_every_error_of_the_predictor_is_in_the_reference() -> None:
+    """And none that there is not. Where the page leaves gRPC empty the error is HTTP's alone."""
+    from moorage_predictor.errors import RequestError
+
+    made, pending = set(), [RequestError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        made.add((str(kind.status), kind.code, kind.grpc))
+    without_grpc = {(status, code, "") for status, code, _ in made}
+    refused_by_the_connection = {("431", "HEADERS_TOO_LARGE", "RESOURCE_EXHAUSTED")}
+    assert documented_errors() <= made | without_grpc | refused_by_the_connection
+    assert {code for _, code, _ in made} <= {code for _, code, _ in documented_errors()}
 
 
 @pytest.mark.parametrize("status", MISTAKES)
-def test_a_documented_status_is_what_the_server_answers(status: str, make_run: Server) -> None:
-    curl = f"curl -s -o /dev/null -w '%{{http_code}}' {make_run.here(MISTAKES[status])}"
+def test_a_documented_status_and_its_word_are_what_the_server_answers(status: str, make_run: Server) -> None:
+    curl = f"curl -s -w '\\n%{{http_code}}' {make_run.here(MISTAKES[status])}"
     done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60)
-    assert done.stdout == status
+    body, _, answered = done.stdout.rpartition("\n")
+    assert answered == status
+    assert json.loads(body)["code"] in {code for listed, code, _ in documented_errors() if listed == status}
+
+
+def test_the_reference_has_every_limit_with_its_default() -> None:
+    defaults = {
+        f"--{name.replace('_', '-')}": in_words(name, PredictorSettings.model_fields[name].default)
+        for name in (*RequestLimits.model_fields, "max_image_bytes", "max_image_side", "shutdown_grace_s")
+    }
+    page = REFERENCE / "errors-and-limits.md"
+    listed = {row[-1]: row[1] for heading in ("Limits", "Times") for row in table(page, heading) if row[-1]}
+    assert listed == defaults
+
+
+def in_words(name: str, value: float) -> str:
+    """A limit as people write it."""
+    if name.endswith("_s"):
+        return f"{value:g} s"
+    if name == "max_image_side":
+        return f"{value:g} pixels"
+    if name.endswith("_bytes"):
+        return f"{value // 2**20} MiB" if value >= 2**20 else f"{value // 2**10} KiB"
+    return str(value)
+
+
+def test_every_path_and_every_call_of_the_predictor_is_in_the_reference() -> None:
+    from moorage_predictor.wire.grpc import _CALLS
+    from moorage_predictor.wire.http.endpoints import ENDPOINTS
+
+    pages = [REFERENCE / f"{name}.md" for name in ("protocol-v1", "protocol-v2-rest", "extensions")]
+    text = "".join(page.read_text() for page in pages)
+    paths = {endpoint.path.replace("{name}", "NAME") for endpoint in ENDPOINTS}
+    # What is below a version is said in a sentence.
+    assert [path for path in sorted(paths) if f"{path}`" not in text and "{version}" not in path] == []
+    grpc_page = (REFERENCE / "protocol-v2-grpc.md").read_text()
+    assert [call for call in (*_CALLS, "ModelInfer") if f"`{call}`" not in grpc_page] == []
 
 
 def test_the_readme_says_what_is_not_supported_yet() -> None:
