@@ -75,7 +75,7 @@ class Predictor:
         raise AssertionError(f"{path} never answered {status}: {self.stderr()}")
 
     def until_ready(self) -> "Predictor":
-        self.until("/v2/models/cats/ready")
+        self.until(f"/v2/models/{self.settings.model_name}/ready")
         return self
 
     def exit_code(self) -> int:
@@ -117,6 +117,37 @@ def start() -> Iterator[Callable[..., Predictor]]:
 def demo() -> Iterator[Predictor]:
     """The demo model, ready; shared by tests that only ask."""
     predictor = Predictor(storage_uri=DEMO_URI)
+    try:
+        yield predictor.until_ready()
+    finally:
+        predictor.close()
+
+
+IDENTITY = {"model_name": "identity", "task": "moorage_predictor.examples.identity:Identity"}
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def identity() -> Iterator[Predictor]:
+    """A model that echoes, with its control endpoints."""
+    predictor = Predictor(**IDENTITY, control_endpoints=True)
+    try:
+        yield predictor.until_ready()
+    finally:
+        predictor.close()
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[Predictor]:
+    """The same without them, with little patience and small limits: for clients that mean no good."""
+    predictor = Predictor(
+        **IDENTITY,
+        header_timeout_s=1,
+        body_timeout_s=1,
+        max_body_bytes=16 * MIB,
+        max_inflated_bytes=16 * MIB,
+        max_connections=700,
+    )
     try:
         yield predictor.until_ready()
     finally:

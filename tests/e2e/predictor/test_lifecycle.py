@@ -49,7 +49,7 @@ def test_it_lives_before_it_is_ready(start, tiny_model):
     answer = predictor.get(READY)
     if answer.status_code != 200:  # it may already be ready on a fast machine
         assert answer.status_code == 503
-        assert list(answer.json()) == ["error"]
+        assert list(answer.json()) == ["error", "code"]
         answer = predictor.post("/v1/models/cats:predict", json={"instances": [{"b64": "aGk="}]})
         assert answer.status_code in (400, 503)
     predictor.until_ready()

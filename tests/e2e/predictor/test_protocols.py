@@ -211,8 +211,13 @@ def test_grpc_agrees_with_plain_torch(stub, photos, expected, raw):
     answer = stub.ModelInfer(request)
     assert (answer.id, answer.model_name) == ("7", "cats")
     assert [output.name for output in answer.outputs] == ["class_id", "confidence", "class_name"]
-    class_id = np.frombuffer(answer.raw_output_contents[0], "<i8").reshape(2, 5)
-    confidence = np.frombuffer(answer.raw_output_contents[1], "<f4").reshape(2, 5)
+    if raw:  # the answer comes the way the question went
+        class_id = np.frombuffer(answer.raw_output_contents[0], "<i8").reshape(2, 5)
+        confidence = np.frombuffer(answer.raw_output_contents[1], "<f4").reshape(2, 5)
+    else:
+        assert not answer.raw_output_contents
+        class_id = np.array(answer.outputs[0].contents.int64_contents).reshape(2, 5)
+        confidence = np.array(answer.outputs[1].contents.fp32_contents).reshape(2, 5)
     for row, name in enumerate(("chelsea.png", "coffee.png")):
         check(class_id[row], confidence[row], expected[name])
 
@@ -263,13 +268,15 @@ def test_a_bad_image_is_the_clients_error_in_every_protocol(demo, stub, photos, 
     data, status = bad_images(photos)[kind]
     for answer in (v1(demo, data), v2(demo, inputs=[file_tensor(data)])):
         assert answer.status_code == status
-        assert list(answer.json()) == ["error"]
+        assert list(answer.json()) == ["error", "code"]
+        assert answer.json()["code"] == ("INVALID_IMAGE" if status == 400 else "RESOURCE_EXHAUSTED")
         assert "Traceback" not in answer.text
     request = pb.ModelInferRequest(model_name="cats", inputs=[{"name": "image", "shape": [1], "datatype": "BYTES"}])
     request.raw_input_contents.append(struct.pack("<I", len(data)) + data)
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(request)
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    expected_code = grpc.StatusCode.INVALID_ARGUMENT if status == 400 else grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.code() == expected_code
     assert "image 0" in caught.value.details()
     assert v1(demo, (photos / "chelsea.png").read_bytes()).status_code == 200
 
@@ -313,10 +320,13 @@ def test_bad_grpc_requests_get_the_clients_status(stub, request_, code):
 
 
 def test_loading_and_unloading_are_off(demo, stub):
-    assert demo.post("/v2/repository/models/cats/unload").status_code == 404
+    answer = demo.post("/v2/repository/models/cats/unload")
+    assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+    assert "--control-endpoints=true" in answer.json()["error"]
     with pytest.raises(grpc.RpcError) as caught:
         stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="cats"))
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert demo.get("/v2/models/cats/ready").status_code == 200
 
 
 def test_every_listener_is_on_loopback(demo):
