@@ -46,7 +46,10 @@ def _ready(model: Any, settings: PredictorSettings) -> Model:
     if getattr(model, "engine", False):
         raise LoadFailed(f"--task {settings.task}", "models that start an engine of their own are not supported")
     if not model.ready:
-        model.load()
+        try:
+            model.load()
+        except (Exception, SystemExit) as error:
+            raise LoadFailed(f"--task {settings.task}", f"load() failed: {type(error).__name__}: {error}") from error
     if not model.ready:
         _log.warning("the model says ready=False after load(); it is served", extra={"model": settings.model_name})
     model.start()

@@ -68,7 +68,10 @@ def _input(item: Any, raw: bytes | None, left: int, limits: RequestLimits) -> Te
         raise InvalidInput(f"{name}: expected either contents or raw_input_contents, found both")
     else:
         array = array_of_bytes(name, datatype, shape, size, raw, limits.max_json_values)
-    return Tensor(name, shape, datatype, array, parameters=_parameters(item.parameters) if item.parameters else None)
+    # Over gRPC the SDK's lists hold bytes, and models decode them; over REST they hold text.
+    data = array.ravel().tolist() if datatype is BYTES else None
+    parameters = _parameters(item.parameters) if item.parameters else None
+    return Tensor(name, shape, datatype, array, data=data, parameters=parameters)
 
 
 def _typed(name: str, datatype: Datatype, shape: list[int], size: int, contents: Any) -> NDArray[Any]:

@@ -63,7 +63,7 @@ class Lane:
         """The same on the event loop, watched."""
         started = time.perf_counter()
         try:
-            return call()
+            return _stayed(call)
         finally:
             self._calls += 1
             seconds = time.perf_counter() - started
@@ -95,7 +95,7 @@ class Lane:
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
     started = time.perf_counter()
-    result = call()
+    result = _stayed(call)
     return result, time.perf_counter() - started
 
 
@@ -112,7 +112,7 @@ class ModelLoop:
         if not self._started:
             self._started = True
             self._thread.start()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_stayed_coroutine(coroutine), self._loop))
 
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -125,3 +125,19 @@ class ModelLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
         else:
             self._loop.close()
+
+
+def _stayed(call: Callable[[], T]) -> T:
+    """Its result. A model's code that wants to end the process ends its request alone."""
+    try:
+        return call()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
+
+
+async def _stayed_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The same: in a task, these two would end the loop, and with it every later request."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the model's code raised {type(error).__name__}") from error

@@ -22,7 +22,7 @@ def import_class(task: str) -> type:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
     except MoorageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # its own command line, most likely
         raise LoadFailed(f"--task {task}", f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
@@ -76,6 +76,6 @@ def construct(cls: type, model_name: str, folder: Path | None) -> Any:
             setup(str(folder) if folder else None)
     except MoorageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LoadFailed(f"--task {cls.__name__}", f"cannot be constructed: {type(error).__name__}: {error}") from error
     return made
