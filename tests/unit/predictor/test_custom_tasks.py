@@ -53,6 +53,7 @@ def test_a_class_is_found_in_a_file_and_in_a_module(file, monkeypatch):
         ("x = 1", "x", "has no class x; it has none"),
         ("1/0", "Own", "cannot be imported: ZeroDivisionError: division by zero"),
         ("def", "Own", "cannot be imported: SyntaxError: "),
+        ("import sys\nsys.exit(2)", "Own", "cannot be imported: SystemExit: 2"),
         ("import not_there_at_all", "Own", "ModuleNotFoundError: No module named 'not_there_at_all'"),
     ],
 )
@@ -80,6 +81,27 @@ def test_a_constructor_gets_what_it_takes(tmp_path):
     assert construct(Both, "cats", tmp_path).got == ("cats", str(tmp_path))
     assert construct(Both, "cats", None).got == ("cats", None)
     assert construct(Neither, "cats", tmp_path).got == str(tmp_path)
+
+
+def test_a_constructor_that_ends_the_process_is_a_failed_load():
+    class Own:
+        def __init__(self):
+            sys.exit("usage: own.py --weights")
+
+    told = refused(lambda: construct(Own, "cats", None))
+    assert told == "--task Own: cannot be constructed: SystemExit: usage: own.py --weights"
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("no weights.pt"), SystemExit("no weights.pt")], ids=lambda error: type(error).__name__
+)
+def test_a_load_that_fails_is_told_as_one(error):
+    class Own(Model):
+        def load(self):
+            raise error
+
+    told = refused(lambda: adapted(Own("cats"), SETTINGS))
+    assert told == f"--task a.b:C: load() failed: {type(error).__name__}: no weights.pt"
 
 
 def test_a_constructor_that_fails_is_a_failed_load():

@@ -83,6 +83,12 @@ def test_an_input_may_be_empty_or_have_no_dimension():
     assert taken(typed("FP32", [1.5], shape=[])).inputs[0].as_numpy().shape == ()
 
 
+def test_lists_of_bytes_hold_bytes_as_over_the_sdks_own_grpc():
+    raw = message(raw=[raw_of("BYTES")], datatype="BYTES")
+    for made in (typed("BYTES", [b"text", b"more"]), raw):
+        assert {type(item) for item in taken(made).inputs[0].data} == {bytes}
+
+
 def test_parameters_come_as_plain_values():
     made = message(raw=[b"\0" * 8], outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 3}}}])
     made.parameters["a"].bool_param = True

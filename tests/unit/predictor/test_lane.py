@@ -33,7 +33,6 @@ async def test_a_new_model_runs_in_a_thread(lane):
 async def test_a_model_found_quick_runs_on_the_loop(lane):
     await learn(lane)
     assert lane.inline
-    assert lane.free
     assert await lane.run(here) is True
 
 
@@ -47,7 +46,7 @@ async def test_a_model_that_takes_far_too_long_once_goes_back_to_its_thread_and_
     for _ in range(STRIKES):
         await learn(lane)
         assert lane.inline
-        lane.run_here(lambda: time.sleep(FAR_TOO_LONG_S * 1.1))
+        await lane.run(lambda: time.sleep(FAR_TOO_LONG_S * 1.1))
         assert not lane.inline
     await learn(lane)
     await learn(lane)
@@ -56,19 +55,23 @@ async def test_a_model_that_takes_far_too_long_once_goes_back_to_its_thread_and_
 
 async def test_a_single_long_call_is_forgiven_and_many_are_not(lane):
     await learn(lane)
-    lane.run_here(lambda: time.sleep(LONG_S * 1.1))
+    await lane.run(lambda: time.sleep(LONG_S * 1.1))
     assert lane.inline
     for _ in range(WINDOW // 100):
-        lane.run_here(lambda: time.sleep(LONG_S * 1.1))
+        await lane.run(lambda: time.sleep(LONG_S * 1.1))
     assert not lane.inline
 
 
-async def test_a_call_never_overtakes_one_in_the_thread(lane):
-    leave = threading.Event()
-    working = asyncio.create_task(lane.run(lambda: leave.wait(5)))
-    await asyncio.sleep(0.01)
+async def test_a_call_never_runs_beside_one_in_the_thread(lane):
+    entered, leave = threading.Event(), threading.Event()
+
+    def work():
+        entered.set()
+        leave.wait(5)
+
+    working = asyncio.create_task(lane.run(work))
+    await asyncio.to_thread(entered.wait, 5)
     lane.inline = True
-    assert not lane.free
     second = asyncio.create_task(lane.run(here))
     await asyncio.sleep(0.01)
     assert not second.done()
@@ -81,10 +84,9 @@ async def test_errors_come_back_from_either_place(lane):
     def fail():
         raise KeyError("x")
 
-    with pytest.raises(KeyError):
-        await lane.run(fail)
-    with pytest.raises(KeyError):
-        lane.run_here(fail)
+    for lane.inline in (False, True):
+        with pytest.raises(KeyError):
+            await lane.run(fail)
 
 
 async def test_coroutines_run_in_a_loop_of_their_own_and_end_with_their_caller():
@@ -108,6 +110,23 @@ async def test_coroutines_run_in_a_loop_of_their_own_and_end_with_their_caller()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(cancelled.wait, 2)
+    loop.close()
+
+
+async def test_code_that_wants_to_end_the_process_ends_its_request_alone(lane):
+    def leave():
+        raise SystemExit(3)
+
+    async def leave_later():
+        raise SystemExit(3)
+
+    loop = ModelLoop("cats")
+    for lane.inline in (False, True):
+        with pytest.raises(RuntimeError, match="the model's code raised SystemExit"):
+            await lane.run(leave)
+    with pytest.raises(RuntimeError, match="the model's code raised SystemExit"):
+        await loop.run(leave_later())
+    assert await loop.run(asyncio.sleep(0, "still here")) == "still here"
     loop.close()
 
 
