@@ -17,7 +17,7 @@ from moorage import __version__
 from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
-from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError
+from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
@@ -30,22 +30,15 @@ Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Rpc = Callable[[Any, Context], Awaitable[Any]]
 
 _KEEP_ALIVE_MS: Final = 65_000
-_MAX_METADATA: Final = 64 * 1024
+_LEAST_PING_MS: Final = 5_000
 
 
 def create_server(repository: Repository, metrics: Metrics, settings: PredictorSettings) -> aio.Server:
-    """A server without a port yet. SO_REUSEPORT is off unless workers share the port: a second predictor must fail."""
-    server = aio.server(
-        options=[
-            ("grpc.so_reuseport", 1 if settings.http_fd is not None else 0),
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_metadata_size", _MAX_METADATA),
-            ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        ],
-        maximum_concurrent_rpcs=settings.max_connections,
-    )
+    """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`.
+
+    Raises:
+        StartError: the one that is asked for is not installed.
+    """
     service = _Service(repository, metrics, settings)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
@@ -58,8 +51,34 @@ def create_server(repository: Repository, metrics: Metrics, settings: PredictorS
     handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
         service.ModelInfer, response_serializer=pb.ModelInferResponse.SerializeToString
     )
+    options = [
+        # Off unless workers share the port: a second predictor on it must fail, not share it.
+        ("grpc.so_reuseport", 1 if settings.http_fd is not None else 0),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", settings.max_header_bytes),
+        ("grpc.max_concurrent_streams", settings.max_connections),
+        ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
+    ]
+    if native := _native(settings):
+        server: aio.Server = native.server(options=options)
+        server.add_registered_method_handlers(SERVICE, handlers)
+        return server
+    server = aio.server(options=options, maximum_concurrent_rpcs=settings.max_connections)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
+
+
+def _native(settings: PredictorSettings) -> Any:
+    """The module whose server does HTTP/2 outside the interpreter's lock, if it is asked for."""
+    if settings.grpc_server != "native":
+        return None
+    try:
+        import pygrpc_native.aio as native  # `from pygrpc_native import aio` never ends
+    except ImportError as error:
+        raise StartError("--grpc-server=native: pip install 'moorage[fast-grpc]' first") from error
+    return native
 
 
 _CALLS: Final[dict[str, tuple[Any, Any]]] = {

@@ -34,7 +34,8 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
-        self._inside = 0
+        self._lock = threading.Lock()
+        """Held by the one call that runs."""
         self._trials = 0
         self._shortest = FAR_TOO_LONG_S
         self._calls = 0
@@ -44,23 +45,23 @@ class Lane:
 
     async def run(self, call: Callable[[], T]) -> T:
         """The call's result, or what it raises."""
-        if self.inline and not self._inside:  # the thread may still be at work on a call from before
-            return self.run_here(call)
-        self._inside += 1
-        try:
-            result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, _timed, call)
-        finally:
-            self._inside -= 1
+        # Under steady load the thread is never idle: so not "nothing waits there", but "it is between two calls".
+        if self.inline and self._lock.acquire(blocking=False):
+            try:
+                return self._run_here(call)
+            finally:
+                self._lock.release()
+        result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, call)
         self._learn(seconds)
         return result
 
-    @property
-    def free(self) -> bool:
-        """Whether `run_here` may be called."""
-        return self.inline and not self._inside
+    def _timed(self, call: Callable[[], T]) -> tuple[T, float]:
+        with self._lock:
+            started = time.perf_counter()
+            result = _stayed(call)
+            return result, time.perf_counter() - started
 
-    def run_here(self, call: Callable[[], T]) -> T:
-        """The same on the event loop, watched."""
+    def _run_here(self, call: Callable[[], T]) -> T:
         started = time.perf_counter()
         try:
             return _stayed(call)
@@ -91,12 +92,6 @@ class Lane:
     def close(self) -> None:
         """After the last call."""
         self._pool.shutdown(wait=False)
-
-
-def _timed(call: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    result = _stayed(call)
-    return result, time.perf_counter() - started
 
 
 class ModelLoop:

@@ -134,7 +134,7 @@ class Pipeline:
                     value = step(value, headers, response_headers)
                 return value, response_headers
 
-            return lane.run_here(call) if lane.free else await lane.run(call)
+            return await lane.run(call)
 
         return in_lane
 
