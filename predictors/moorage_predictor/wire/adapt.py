@@ -19,7 +19,7 @@ from kserve.model import BaseKServeModel
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelFault
 from moorage_predictor.tasks.image_classification import ImageClassifier
-from moorage_predictor.wire.datatypes import BY_DTYPE
+from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES
 from moorage_predictor.wire.model import ClassifierModel
 
 _log = logging.getLogger(__name__)
@@ -110,11 +110,14 @@ class ArrayModel(Model):  # type: ignore[misc]  # the SDK has no types
         outputs = []
         for name, value in answered.items():
             array = np.asarray(value)
-            datatype = BY_DTYPE.get(array.dtype)
-            if datatype is None and array.dtype.kind in "SU":
+            if array.dtype.kind in "SU":
                 array = array.astype(np.object_)
-                datatype = BY_DTYPE[array.dtype]
-            if datatype is None:
-                raise ModelFault(f"output {name}: expected an array of a protocol's datatype, found {array.dtype}")
+            datatype = BY_DTYPE.get(array.dtype)
+            if datatype is None or (
+                datatype is BYTES and not all(isinstance(item, (str, bytes)) for item in array.flat)
+            ):
+                raise ModelFault(
+                    f"output {name}: expected an array of numbers, booleans, strings or bytes, found {array.dtype}"
+                )
             outputs.append(InferOutput(name, list(array.shape), datatype.name, array))
         return outputs

@@ -299,9 +299,9 @@ def test_a_bad_binary_size_is_refused(size):
         ({"datatype": "BYTES", "shape": [1]}, b"\x04\0\0\0fi", "x: an element says 4 bytes, 2 are left"),
         ({"datatype": "BYTES", "shape": [1]}, b"\x04\0", "x: the bytes end inside an element's length"),
         ({"datatype": "BYTES", "shape": [1]}, b"\xff\xff\xff\xfffile", "x: an element says 4294967295 bytes"),
-        ({"datatype": "BYTES", "shape": [1]}, serialised(b"a", b"b"), "x: shape [1] needs 1 elements, the bytes hold more"),
+        ({"datatype": "BYTES", "shape": [1]}, serialised(b"a", b"b"), "x: shape [1] needs 1 elements, the bytes hold 2"),
         ({"datatype": "BYTES", "shape": [3]}, serialised(b"a"), "x: shape [3] needs 3 elements, the bytes hold 1"),
-        ({"datatype": "BYTES", "shape": [0]}, serialised(b"a"), "x: shape [0] needs 0 elements, the bytes hold more"),
+        ({"datatype": "BYTES", "shape": [0]}, serialised(b"a"), "x: shape [0] needs 0 elements, the bytes hold 1"),
     ],
 )  # fmt: skip
 def test_binary_data_must_fit_the_shape(changes, part, message):

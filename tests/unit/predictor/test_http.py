@@ -113,10 +113,13 @@ async def test_an_image_alone_is_a_request_over_v1_and_v2(serve, b64):
     plain = (await app.post(PREDICT, json={"instances": [{"b64": b64}]})).json()["predictions"][0]["predictions"]
     answer = await app.post(PREDICT, content=image, headers={"content-type": "image/png"})
     assert answer.json()["predictions"][0]["predictions"] == plain
-    for headers in ({"content-type": "image/png"}, {"inference-header-content-length": "0"}):
-        answer = await app.post(INFER, content=image, headers=headers)
-        outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
-        assert outputs["class_name"] == ["light", "dark"]
+    answer = await app.post(INFER, content=image, headers={"content-type": "image/png"})
+    outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+    assert outputs["class_name"] == ["light", "dark"]
+    answer = await app.post(INFER, content=image, headers={"inference-header-content-length": "0"})
+    head = json.loads(answer.content[: int(answer.headers["inference-header-content-length"])])
+    assert all(output["parameters"]["binary_data_size"] for output in head["outputs"])
+    assert answer.content.endswith(b"\x05\0\0\0light\x04\0\0\0dark")
     check_error(
         await app.post(PREDICT, headers={"content-type": "image/png"}), 400, None, "an image file, found 0 bytes"
     )
@@ -379,9 +382,15 @@ class Answers(Model):
         ({"predictions": [None]}, {"predictions": [None]}),
         (b'{"own": 1}', {"own": 1}),
         ('{"own": 1}', {"own": 1}),
-        (InferResponse("1", "cats", [InferOutput("y", [2], "FP32", [1.0, 2.0])]), {"predictions": [[1.0, 2.0]]}),
+        (InferResponse("1", "cats", [InferOutput("y", [2], "FP32", [1.0, 2.0])]), {"predictions": [1.0, 2.0]}),
+        (
+            InferResponse(
+                "1", "cats", [InferOutput("y", [2], "FP32", [1.0, 2.0]), InferOutput("z", [2], "INT8", [3, 4])]
+            ),
+            {"predictions": [{"y": 1.0, "z": 3}, {"y": 2.0, "z": 4}]},
+        ),
     ],
-    ids=["list", "array", "odd keys", "none", "bytes", "text", "V2"],
+    ids=["list", "array", "odd keys", "none", "bytes", "text", "V2", "V2 with two outputs"],
 )
 async def test_a_v1_answer_may_be_whatever_becomes_json(serve, value, body):
     answer = await serve(Answers(value)).post(PREDICT, json={"instances": [1]})

@@ -4,13 +4,11 @@ bytes -> body -> decode -> pipeline -> encode -> bytes; one parse, one serialisa
 """
 
 import base64
-import math
+import logging
 from collections.abc import AsyncIterator
 from time import perf_counter_ns
 from typing import Any, Final, Protocol
 
-import numpy as np
-import orjson
 from kserve import InferRequest, InferResponse
 
 from moorage.api.limits import RequestLimits
@@ -23,12 +21,14 @@ from moorage_predictor.wire.http.answers import JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
 from moorage_predictor.wire.http.compression import compressed
 from moorage_predictor.wire.http.types import Handler, Headers, Receive, Scope, Send
+from moorage_predictor.wire.json_answers import dumps, json_ready, v1_body
 from moorage_predictor.wire.repository import Served
 from moorage_predictor.wire.tensor import kind
 
+_log = logging.getLogger(__name__)
+
 _HEADER_LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = (b"content-type", b"application/octet-stream")
-_V1_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _HeaderList = list[tuple[bytes, bytes]]
 _Moments = tuple[int, int, int, int]
 
@@ -60,7 +60,7 @@ class Inference:
             if isinstance(result, InferResponse):
                 parts, json_length = infer_response(request, result, served.version, served.labels)
             elif isinstance(result, dict):  # a model that answers in the protocol's own words
-                parts, json_length = [_dumps(result)], None
+                parts, json_length = [dumps(result)], None
             else:
                 raise ModelFault(f"the model {served.name} gave no V2 answer")
             encoded = perf_counter_ns()
@@ -90,17 +90,13 @@ class Inference:
             result, extra = await (pipeline.explain if explain else pipeline.predict)(payload, headers)
             inferred = perf_counter_ns()
             if event is not None:
-                content, event_headers = event.answer(served.name, result)
+                content, event_headers = event.answer(served.name, json_ready(result))
                 parts, answer_headers = [content], _with([], event_headers)
             elif hasattr(result, "__aiter__"):
                 parts, answer_headers = [result], [JSON]
             else:
-                parts, answer_headers = [_v1_content(served, result)], [JSON]
-            rows = (
-                len(payload["instances"])
-                if isinstance(payload, dict) and isinstance(payload.get("instances"), list)
-                else 1
-            )
+                parts, answer_headers = [v1_body(result)], [JSON]
+            rows = len(payload.get("instances", " "))  # a body of columns counts as one
             served.finished("v1", headers.get("x-request-id"), rows, (started, parsed, inferred, perf_counter_ns()))
             return parts, _with(answer_headers, extra) if extra else answer_headers
 
@@ -116,7 +112,7 @@ class Inference:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
                 parts, answer_headers = await answer(scope, headers, receive)
                 if hasattr(parts[0], "__aiter__"):
-                    await _send_stream(send, parts[0], answer_headers)
+                    status = await _send_stream(scope, send, parts[0], answer_headers)
                 else:
                     if (accepted := headers.get("accept-encoding")) in ("gzip", "deflate"):
                         parts, answer_headers = await compressed(parts, answer_headers, accepted)
@@ -165,36 +161,6 @@ def _v1_payload(
     return payload, event
 
 
-def _v1_content(served: Served, result: Any) -> bytes:
-    if isinstance(result, InferResponse):
-        result = {"predictions": [output.as_numpy().tolist() for output in result.outputs]}
-    elif isinstance(result, (bytes, str)):
-        return result if isinstance(result, bytes) else result.encode()
-    return _dumps(result)
-
-
-def _dumps(content: Any) -> bytes:
-    try:
-        text = orjson.dumps(content, option=_V1_OPTIONS)
-    except TypeError as error:
-        raise ModelFault(f"the model's answer is not JSON: {error}") from error
-    if b"null" in text and _has_nan(content):
-        raise ModelFault("the model's answer holds NaN or infinity, which JSON cannot carry")
-    return text
-
-
-def _has_nan(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
-    if isinstance(value, np.floating):
-        return not bool(np.isfinite(value))
-    if isinstance(value, dict):
-        return any(map(_has_nan, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(_has_nan, value))
-
-
 def _rows(request: InferRequest) -> int:
     shape = request.inputs[0].shape
     return shape[0] if shape else 1
@@ -207,9 +173,15 @@ def _with(headers: _HeaderList, extra: dict[str, str]) -> _HeaderList:
     return headers + [(name, value) for name, value in added if name not in ours]
 
 
-async def _send_stream(send: Send, stream: AsyncIterator[Any], headers: _HeaderList) -> None:
+async def _send_stream(scope: Scope, send: Send, stream: AsyncIterator[Any], headers: _HeaderList) -> int:
+    """A model's answer piece by piece. If it fails in between, the connection is cut: the status is out already."""
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async for piece in stream:
-        body = piece if isinstance(piece, bytes) else str(piece).encode()
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+    try:
+        async for piece in stream:
+            body = piece if isinstance(piece, bytes) else str(piece).encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except Exception:  # noqa: BLE001 - the model's own code
+        _log.exception("a streamed answer failed", extra={"path": scope["path"][:200]})
+        return 500
     await send({"type": "http.response.body", "body": b""})
+    return 200
