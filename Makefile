@@ -1,9 +1,11 @@
 # make run    set up, then the main job: one ModelDeployment served, answering for a real photo
 # make test   set up, then every test that this machine can run
+# make fuzz   set up, then ten minutes of each fuzzer of the predictor's protocols; MOORAGE_FUZZ_S=60 is less
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
 
 PYTHON ?= python3
 PORTS  ?=
+MOORAGE_FUZZ_S ?= 600
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
@@ -12,7 +14,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint generate lock control-plane bench-protocols clean
+.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -37,6 +39,9 @@ test: setup
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit tests/golden
+
+fuzz: setup
+	MOORAGE_FUZZ_S=$(MOORAGE_FUZZ_S) $(BIN)/python -m pytest tests/fuzz
 
 lint: setup
 	$(BIN)/ruff format --check .

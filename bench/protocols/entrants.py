@@ -10,7 +10,7 @@ from bench.protocols import paths
 from bench.protocols.errors import BadInput
 
 Point = dict[str, Any]
-ROLES = ("ours", "kserve", "peer", "limit")
+ROLES = ("ours", "option", "kserve", "peer", "limit")
 BEST_POINTS = paths.BENCH / "results" / "best_points.json"
 
 

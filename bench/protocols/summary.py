@@ -77,8 +77,8 @@ def result(found: Sequence[Median], plan: Plan) -> dict[str, float | None]:
             if one.workload == workload and one.connections == headline and one.role in roles
         ]
 
-    def ratio(workload: str, *roles: str) -> float | None:
-        ours, others = speeds(workload, "ours"), speeds(workload, *roles)
+    def ratio(workload: str, *roles: str, of: str = "ours") -> float | None:
+        ours, others = speeds(workload, of), speeds(workload, *roles)
         return round(ours[0] / max(others), 2) if ours and others else None
 
     p99 = [
@@ -93,6 +93,7 @@ def result(found: Sequence[Median], plan: Plan) -> dict[str, float | None]:
         "tiny_p99_ms": p99[0] if p99 else None,
         "grpc_vs_kserve": ratio("grpc", "kserve"),
         "binary_vs_kserve": ratio("binary", "kserve"),
+        "grpc_native_vs_kserve": ratio("grpc", "kserve", of="option"),
     }
 
 

@@ -24,6 +24,8 @@ an exit code.
 
 # ruff: noqa: N818 - named as the KServe SDK names its own
 
+from collections.abc import Iterable
+
 from moorage.api.exit_codes import ExitCode
 
 
@@ -102,9 +104,10 @@ class MethodNotAllowed(RequestError):
     status = 405
     code = "METHOD_NOT_ALLOWED"
 
-    def __init__(self, path: str, allowed: str) -> None:
-        super().__init__(f"{path}: expected {allowed}")
-        self.allowed = allowed
+    def __init__(self, path: str, allowed: Iterable[str]) -> None:
+        methods = list(dict.fromkeys(allowed))
+        super().__init__(f"{path}: expected {' or '.join(methods)}")
+        self.allowed = ", ".join(methods)
 
 
 class BodyTimeout(RequestError):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 QUICK_S: Final = 0.000_5
 """A model whose calls are shorter runs on the loop: handing a call to a thread and back costs about a fifth of that."""
 LONG_S: Final = 0.01
-"""A call on the loop that took longer kept everybody waiting. One in a hundred may: a busy machine does that too."""
+"""A call on the loop that worked longer kept everybody waiting. One in a hundred may."""
 FAR_TOO_LONG_S: Final = 0.1
 """One of these is enough."""
 TRIALS: Final = 32
@@ -34,8 +34,9 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
-        self._lock = threading.Lock()
-        """Held by the one call that runs."""
+        self._inside = 0
+        """Calls in the thread, and waiting for it."""
+        self._emptied = asyncio.Event()
         self._trials = 0
         self._shortest = FAR_TOO_LONG_S
         self._calls = 0
@@ -45,31 +46,36 @@ class Lane:
 
     async def run(self, call: Callable[[], T]) -> T:
         """The call's result, or what it raises."""
-        # Under steady load the thread is never idle: so not "nothing waits there", but "it is between two calls".
-        if self.inline and self._lock.acquire(blocking=False):
-            try:
+        while self.inline:
+            if not self._inside:
                 return self._run_here(call)
-            finally:
-                self._lock.release()
-        result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, call)
+            # Under steady load the thread would never be idle if it got more.
+            await self._emptied.wait()
+        self._inside += 1
+        self._emptied.clear()
+        loop = asyncio.get_running_loop()
+        work = self._pool.submit(_timed, call)
+        # Not when the caller is done: one that is cancelled leaves its call behind in the thread.
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._left))
+        result, seconds = await asyncio.wrap_future(work)
         self._learn(seconds)
         return result
 
-    def _timed(self, call: Callable[[], T]) -> tuple[T, float]:
-        with self._lock:
-            started = time.perf_counter()
-            result = _stayed(call)
-            return result, time.perf_counter() - started
+    def _left(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._emptied.set()
 
     def _run_here(self, call: Callable[[], T]) -> T:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
         try:
             return _stayed(call)
         finally:
             self._calls += 1
             seconds = time.perf_counter() - started
             if seconds > LONG_S:
-                self._long_calls += 1
+                # Long without work of its own: the machine had other things to do. Waiting shows in the trials.
+                self._long_calls += time.thread_time() - worked > LONG_S
                 if seconds > FAR_TOO_LONG_S or self._long_calls > WINDOW // 100:
                     self._leave_the_loop()
             if self._calls >= WINDOW:
@@ -120,6 +126,12 @@ class ModelLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
         else:
             self._loop.close()
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    result = _stayed(call)
+    return result, time.perf_counter() - started
 
 
 def _stayed(call: Callable[[], T]) -> T:

@@ -65,7 +65,7 @@ class App:
                 return
             allowed.append(of)
         if allowed:
-            raise MethodNotAllowed(path[:_SHOWN], " or ".join(allowed))
+            raise MethodNotAllowed(path[:_SHOWN], allowed)
         raise NotFound(f"no such path here: {path[:_SHOWN]}")
 
 
