@@ -44,11 +44,11 @@ class Server:
         raise AssertionError(f"{path} never answered 200: {self._process.log_tail()}")
 
 
-def ours(folder: Path, cls: str = "Identity") -> Server:
-    """Our predictor, with everything that may be turned on."""
+def ours(folder: Path, cls: str = "Identity", *more: str) -> Server:
+    """Our predictor, with everything that may be turned on, and further options."""
     http_port, grpc_port = free_ports(2)
     options = [f"--task={TASK}:{cls}", f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
-    command = ["moorage_predictor", f"--model-name={MODEL}", *options, "--control-endpoints=true"]
+    command = ["moorage_predictor", f"--model-name={MODEL}", *options, "--control-endpoints=true", *more]
     return Server("our predictor", command, (http_port, grpc_port), folder / f"{cls}.log", MODEL)
 
 

@@ -45,6 +45,14 @@ def of_one_input(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     server.close()
 
 
+@pytest.fixture(scope="module")
+def of_native_grpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The other server for gRPC."""
+    server = ours(tmp_path_factory.mktemp("conformance"), "Identity", "--grpc-server=native")
+    yield server.target
+    server.close()
+
+
 def told(result: Result) -> str:
     return f"{result.case.says}\nexpected {result.expected}\nfound {result.found}"
 
@@ -54,6 +62,13 @@ def test_our_predictor_conforms(case: Case, request: pytest.FixtureRequest) -> N
     of = "of_one_input" if case.section in ("metadata", "raw-body") else "target"
     result = run_case(case, request.getfixturevalue(of), control=True)
     assert result.outcome == "passed", told(result)
+
+
+def test_the_other_grpc_server_conforms_too(of_native_grpc: Target) -> None:
+    grpc_cases = [case for case in QUICK if case.section.startswith("grpc")]
+    results = [run_case(case, of_native_grpc, control=True) for case in grpc_cases]
+    assert len(results) > 100
+    assert [told(result) for result in results if result.outcome != "passed"] == []
 
 
 @pytest.mark.parametrize("case", HEAVY, ids=named)
