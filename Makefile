@@ -1,6 +1,7 @@
 # make run    set up, then the main job: one ModelDeployment served, answering for a real photo
 # make test   set up, then every test that this machine can run
 # make fuzz   set up, then ten minutes of each fuzzer of the predictor's protocols; MOORAGE_FUZZ_S=60 is less
+# make bench-protocols   set up, then our predictor beside six other servers, half an hour; ARGS=--quick is less
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
 
 PYTHON ?= python3

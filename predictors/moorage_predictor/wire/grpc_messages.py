@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moorage.api.limits import RequestLimits
 from moorage.api.oip import open_inference_pb2 as pb
-from moorage_predictor.errors import InvalidInput
+from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.datatypes import BYTES, Datatype
 from moorage_predictor.wire.decode import check_unique, datatype_of
 from moorage_predictor.wire.encode import Labels, raw_bytes, selected
@@ -139,7 +139,12 @@ def _set(parameter: Any, value: Any) -> None:
     if isinstance(value, bool):
         parameter.bool_param = value
     elif isinstance(value, int):
-        parameter.int64_param = value
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ModelFault(f"a parameter of the model's answer is out of range: {short(value)}")
+        if value < 1 << 63:
+            parameter.int64_param = value
+        else:
+            parameter.uint64_param = value
     elif isinstance(value, float):
         parameter.double_param = value
     else:

@@ -104,28 +104,27 @@ class ModelLoop:
     """One model's event loop; its thread starts with the first call."""
 
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name=f"predict-{name}", daemon=True)
-        self._started = False
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or what it raises; cancelled with the caller."""
-        if not self._started:
-            self._started = True
-            self._thread.start()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_stayed_coroutine(coroutine), self._loop))
-
-    def _work(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.close()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
+            threading.Thread(target=_serve, args=(loop,), name=f"predict-{self._name}", daemon=True).start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_stayed_coroutine(coroutine), loop))
 
     def close(self) -> None:
         """After the last call."""
-        if self._started:
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-        else:
-            self._loop.close()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.close()
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
