@@ -16,6 +16,7 @@ an exit code.
         ├── BodyTimeout            408 / DEADLINE_EXCEEDED
         ├── PayloadTooLarge        413 / RESOURCE_EXHAUSTED
         ├── UnsupportedEncoding    415 / INVALID_ARGUMENT
+        ├── HeadersTooLarge        431
         ├── ModelFault             500 / INTERNAL: the model's own code failed
         ├── Unsupported            501 / UNIMPLEMENTED
         └── ModelUnavailable       503 / UNAVAILABLE; trying again helps
@@ -130,6 +131,14 @@ class UnsupportedEncoding(RequestError):
     status = 415
     code = "UNSUPPORTED_ENCODING"
     grpc = "INVALID_ARGUMENT"
+
+
+class HeadersTooLarge(RequestError):
+    """More header lines, or more bytes of them, than the limit."""
+
+    status = 431
+    code = "HEADERS_TOO_LARGE"
+    grpc = "RESOURCE_EXHAUSTED"
 
 
 class ModelFault(RequestError):

@@ -99,7 +99,9 @@ class _Runtime:
     async def _serve(self, create_server: "Callable[[], Server]") -> None:
         self._loop = asyncio.get_running_loop()
         server = create_server()  # here, because gRPC's server belongs to the loop it was created in
-        await server.start()
+        late = self._settings.listen_late
+        if not late:
+            await server.start()
         started = time.perf_counter()
         loaded = self._start_loading()
         stopped = asyncio.create_task(self._stop.wait())
@@ -108,6 +110,8 @@ class _Runtime:
         try:
             if not self._stop.is_set():
                 server.serve(loaded.result(), time.perf_counter() - started)
+                if late:
+                    await server.start()
                 gc.collect()
                 gc.set_threshold(_GC_THRESHOLD, 20, 50)
                 gc.freeze()  # what is here now stays; a collection that walks all of torch's objects stops everything

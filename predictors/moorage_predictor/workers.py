@@ -9,7 +9,6 @@ on whichever worker is quickest to accept.
 
 import logging
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,7 +32,6 @@ _RESTART_PAUSE_S: Final = 1.0
 @dataclass
 class _Worker:
     number: int
-    listener: socket.socket
     process: "subprocess.Popen[str]"
     ready: threading.Event = field(default_factory=threading.Event)
     reader: threading.Thread | None = None
@@ -66,27 +64,30 @@ class Workers:
         if settings.exit_with_parent:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
         try:
-            self._workers = [self._start(number) for number in range(settings.workers)]
+            # The first takes connections at once: somebody must say that the process lives.
+            self._workers = [self._start(number, late=number > 0) for number in range(settings.workers)]
             return self._watch()
         finally:
             self._end()
             for each in held:
                 each.close()
 
-    def _start(self, number: int) -> _Worker:
+    def _start(self, number: int, *, late: bool) -> _Worker:
         settings = self._settings
-        listener = binding.share(settings.host, settings.http_port)
-        own = settings.model_copy(update={"workers": 1, "http_fd": listener.fileno(), "exit_with_parent": True})
+        shared = binding.share(settings.host, settings.http_port)
+        changes = {"workers": 1, "http_fd": shared.fileno(), "exit_with_parent": True, "listen_late": late}
+        own = settings.model_copy(update=changes)
         process = subprocess.Popen(
             [sys.executable, "-m", "moorage_predictor", *own.argv()],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            pass_fds=[listener.fileno()],
+            pass_fds=[shared.fileno()],
             start_new_session=True,  # Ctrl-C reaches the parent alone
         )
-        worker = _Worker(number, listener, process)
+        shared.close()  # the worker's alone: with it goes what waits for it, and new connections go to the others
+        worker = _Worker(number, process)
         worker.reader = threading.Thread(target=self._relay, args=(worker, process.stderr), daemon=True)
         worker.reader.start()
         return worker
@@ -117,11 +118,9 @@ class Workers:
                 if not worker.ready.is_set() and not self._told_ready:
                     return ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL
                 _log.error("a worker ended; another is started", extra={"worker": worker.number, "code": code})
-                # What waited for the dead one is refused at once; new connections go to the others.
-                worker.listener.close()
                 if not worker.ready.is_set():
                     self._stop.wait(_RESTART_PAUSE_S)
-                self._workers[place] = self._start(worker.number)
+                self._workers[place] = self._start(worker.number, late=True)
         return ExitCode.OK
 
     def _end(self) -> None:
@@ -135,7 +134,6 @@ class Workers:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-            worker.listener.close()
 
     def _watch_parent(self) -> None:
         wait_for_end_of_parent()

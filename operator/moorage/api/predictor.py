@@ -84,6 +84,10 @@ class PredictorSettings(RequestLimits):
     http_fd: int | None = Field(
         default=None, ge=3, description="An open listening socket; set by the process that starts several workers."
     )
+    listen_late: bool = Field(
+        default=False,
+        description="Take connections only once the model answers; set by the process that starts several workers.",
+    )
     control_endpoints: bool = Field(
         default=False,
         description="Let callers load and unload the model and change trace and log settings. With one worker only.",

@@ -1,4 +1,4 @@
-"""What was loaded -> a `kserve.Model`, whichever of three it is. Called by `wire/server.py`.
+"""What was loaded -> a `kserve.Model`, whichever of three it is. Called by `runtime`, in the thread that loads.
 
 | loaded                                   | becomes                                             |
 |------------------------------------------|-----------------------------------------------------|

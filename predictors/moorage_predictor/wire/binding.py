@@ -42,11 +42,10 @@ def hold(host: str, port: int, option: str) -> socket.socket:
 
 
 def share(host: str, port: int) -> socket.socket:
-    """One more listening socket of a held port, that a child process may inherit."""
+    """One more socket of a held port, for a child process that will listen on it."""
     listener = _socket(host)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
-    listener.listen(_BACKLOG)
     return listener
 
 

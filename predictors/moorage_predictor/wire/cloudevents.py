@@ -9,7 +9,9 @@ from cloudevents.sdk.converters.util import has_binary_headers
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
+from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput
+from moorage_predictor.wire.decode import parse_object
 
 _STRUCTURED: Final = "application/cloudevents+json"
 
@@ -30,11 +32,14 @@ class Event:
 
 def is_event(headers: dict[str, str]) -> bool:
     """Whether a request is an event, in headers or in its body."""
-    structured = headers.get("content-type") == _STRUCTURED
-    return structured or ("ce-specversion" in headers and bool(has_binary_headers(headers)))
+    return _is_structured(headers) or ("ce-specversion" in headers and bool(has_binary_headers(headers)))
 
 
-def event_of(body: bytes | bytearray, headers: dict[str, str]) -> Event:
+def _is_structured(headers: dict[str, str]) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == _STRUCTURED
+
+
+def event_of(body: bytes | bytearray, headers: dict[str, str], limits: RequestLimits) -> Event:
     """The event.
 
     Raises:
@@ -43,10 +48,12 @@ def event_of(body: bytes | bytearray, headers: dict[str, str]) -> Event:
     # With ce-contenttype the SDK parses the data and then fails, because it is parsed.
     known = {name: value for name, value in headers.items() if name != "ce-contenttype"}
     try:
-        if headers.get("content-type") == _STRUCTURED:
+        document = parse_object(body, limits)
+        if _is_structured(headers):
             # The SDK knows an event only with a time, which the specification leaves open.
-            body = orjson.dumps({"time": datetime.now(UTC).isoformat(), **orjson.loads(body)})
+            body = orjson.dumps({"time": datetime.now(UTC).isoformat(), **document})
+            known["content-type"] = _STRUCTURED
         data, attributes = DataPlane(ModelRepository()).decode(bytes(body), known)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput("the body: expected a CloudEvent with JSON data") from error
-    return Event(data, attributes, headers)
+    return Event(data, attributes, known)

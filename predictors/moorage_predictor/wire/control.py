@@ -1,5 +1,5 @@
 """What callers may look at and, with `--control-endpoints`, change while the server runs: trace and log settings, in the
-words of Triton's trace and logging extensions. Called by `wire/http/control.py` and `wire/grpc.py`.
+words of Triton's trace and logging extensions. Called by `wire/http/endpoints.py` and `wire/grpc.py`.
 
 Two of Triton's settings are never changed from outside: a file that is written to, and tracing of tensors, because
 payloads stay out of logs.

@@ -26,7 +26,7 @@ from moorage_predictor.wire.tensor import (
     short,
 )
 
-_MAX_NAME: Final = 256
+MAX_NAME: Final = 256
 _PARAMETER_TYPES: Final = frozenset({str, bool, int, float})
 _BINARY_PARAMETERS: Final = ("binary_data", "binary_data_output")
 
@@ -151,8 +151,8 @@ def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits) -> Tens
     if type(item) is not dict:
         raise InvalidInput(f"inputs: expected objects, found {kind(item)}")
     name = item.get("name")
-    if type(name) is not str or not 0 < len(name) <= _MAX_NAME:
-        raise InvalidInput(f"inputs: name: expected a string of 1 to {_MAX_NAME} characters, found {short(name)}")
+    if type(name) is not str or not 0 < len(name) <= MAX_NAME:
+        raise InvalidInput(f"inputs: name: expected a string of 1 to {MAX_NAME} characters, found {short(name)}")
     datatype = datatype_of(name, item.get("datatype"))
     shape, size = checked_shape(name, item.get("shape"))
     if size > left:
@@ -169,6 +169,8 @@ def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits) -> Tens
             name, shape, datatype, array_of_json(name, datatype, shape, size, data), data=data, parameters=parameters
         )
     raw = binary.take(name, binary_size)
+    # A model that sends its request on must not announce bytes that it no longer has.
+    parameters = {key: value for key, value in parameters.items() if key != "binary_data_size"}
     array = array_of_bytes(name, datatype, shape, size, raw, limits.max_json_values)
     return Tensor(name, shape, datatype, array, parameters=parameters)
 
@@ -255,7 +257,11 @@ def raw_request(
         shape = [1] * max(1, len(declared["shape"]))
         return InferRequest(model_name, [Tensor(name, shape, datatype, array.reshape(shape))], model_version=version)
     shape = _shape_from_size(name, list(declared["shape"]), len(body), datatype.dtype.itemsize)
-    array = array_of_bytes(name, datatype, shape, len(body) // datatype.dtype.itemsize, body, limits.max_json_values)
+    size = len(body) // datatype.dtype.itemsize
+    if size > limits.max_elements:
+        raise InvalidInput(f"{name}: expected at most {limits.max_elements} elements in a request, found {size}")
+    own = body if isinstance(body, bytearray) else bytearray(body)
+    array = array_of_bytes(name, datatype, shape, size, own, limits.max_json_values)
     return InferRequest(model_name, [Tensor(name, shape, datatype, array)], model_version=version)
 
 

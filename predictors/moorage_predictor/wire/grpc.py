@@ -10,6 +10,7 @@ from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 from kserve import InferResponse
 
@@ -31,6 +32,10 @@ Rpc = Callable[[Any, Context], Awaitable[Any]]
 
 _KEEP_ALIVE_MS: Final = 65_000
 _LEAST_PING_MS: Final = 5_000
+_PARSE_HERE: Final = 1024 * 1024
+"""Bytes; longer messages are turned into tensors in a thread."""
+_MAX_TEXT: Final = 1000
+"""Characters of a status; clients take few bytes of metadata."""
 
 
 def create_server(repository: Repository, metrics: Metrics, settings: PredictorSettings) -> aio.Server:
@@ -42,8 +47,7 @@ def create_server(repository: Repository, metrics: Metrics, settings: PredictorS
     service = _Service(repository, metrics, settings)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _translated(getattr(service, name)),
-            request_deserializer=request.FromString,
+            _translated(getattr(service, name), request.FromString),
             response_serializer=answer.SerializeToString,
         )
         for name, (request, answer) in _CALLS.items()
@@ -114,19 +118,24 @@ class _Service:
         served = None
         try:
             message = pb.ModelInferRequest.FromString(body)
-            served = self._repository.find(message.model_name, message.model_version)
-            pipeline = served.admit()
-            request = infer_request(message, served.version, self._limits)
-            parsed = perf_counter_ns()
-            result, _ = await pipeline.predict(request, _headers(context))
-            inferred = perf_counter_ns()
-            if not isinstance(result, InferResponse):
-                raise ModelFault(f"the model {served.name} gave no V2 answer")
-            answer = infer_response(request, result, served.version, served.labels)
+            found = served = self._repository.find(message.model_name, message.model_version)
+            found.admit()
+            if len(body) > _PARSE_HERE:
+                request = await asyncio.to_thread(infer_request, message, found.version, self._limits)
+            else:
+                request = infer_request(message, found.version, self._limits)
             shape = request.inputs[0].shape
-            served.finished(
-                "grpc", request.id, shape[0] if shape else 1, (started, parsed, inferred, perf_counter_ns())
-            )
+            rows, parsed, inferred = shape[0] if shape else 1, perf_counter_ns(), 0
+
+            def encode(result: Any) -> Any:
+                nonlocal inferred
+                inferred = perf_counter_ns()
+                if not isinstance(result, InferResponse):
+                    raise ModelFault(f"the model {found.name} gave no V2 answer")
+                return infer_response(request, result, found.version, found.labels)
+
+            answer, _ = await found.admit().predict(request, _headers(context), encode)
+            found.finished("grpc", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             return answer
         except asyncio.CancelledError:
             code = StatusCode.CANCELLED
@@ -246,12 +255,12 @@ def _headers(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
-def _translated(rpc: Rpc) -> Rpc:
-    """The method with our errors as statuses."""
+def _translated(rpc: Rpc, parse: Callable[[bytes], Any]) -> Rpc:
+    """The method, from bytes, with our errors as statuses."""
 
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await rpc(request, context)
+            return await rpc(parse(request), context)
         except Exception as error:  # noqa: BLE001 - as in ModelInfer
             code, text = _status(error)
         await context.abort(code, text)
@@ -261,8 +270,8 @@ def _translated(rpc: Rpc) -> Rpc:
 
 def _status(error: Exception) -> tuple[StatusCode, str]:
     if isinstance(error, RequestError):
-        return StatusCode[error.grpc], str(error)
-    if type(error).__name__ == "DecodeError":  # protobuf's, of a ModelInferRequest
-        return StatusCode.INVALID_ARGUMENT, "expected a ModelInferRequest, found other bytes"
+        return StatusCode[error.grpc], str(error)[:_MAX_TEXT]
+    if isinstance(error, DecodeError):
+        return StatusCode.INVALID_ARGUMENT, "expected the call's own message, found other bytes"
     _log.error("request failed", exc_info=error)
     return StatusCode.INTERNAL, "internal error"

@@ -15,10 +15,11 @@ from moorage.api.limits import RequestLimits
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.datatypes import BYTES, Datatype
-from moorage_predictor.wire.decode import check_unique, datatype_of
+from moorage_predictor.wire.decode import MAX_NAME, check_unique, datatype_of
 from moorage_predictor.wire.encode import Labels, raw_bytes, selected
 from moorage_predictor.wire.tensor import Tensor, array_of_bytes, checked_shape, short
 
+_MAX_PARAMETERS: Final = 1000
 _NO_PARAMETERS: Final[dict[str, Any]] = {}
 
 
@@ -56,8 +57,8 @@ def infer_request(message: pb.ModelInferRequest, version: str, limits: RequestLi
 
 def _input(item: Any, raw: bytes | None, left: int, limits: RequestLimits) -> Tensor:
     name = item.name
-    if not name:
-        raise InvalidInput("inputs: name: expected a string, found an empty one")
+    if not 0 < len(name) <= MAX_NAME:
+        raise InvalidInput(f"inputs: name: expected 1 to {MAX_NAME} characters, found {short(name)}")
     datatype = datatype_of(name, item.datatype)
     shape, size = checked_shape(name, list(item.shape))
     if size > left:
@@ -95,6 +96,8 @@ def _typed(name: str, datatype: Datatype, shape: list[int], size: int, contents:
 
 
 def _parameters(given: Any) -> dict[str, Any]:
+    if len(given) > _MAX_PARAMETERS:
+        raise InvalidInput(f"parameters: expected at most {_MAX_PARAMETERS}, found {len(given)}")
     plain = {}
     for key, value in given.items():
         choice = value.WhichOneof("parameter_choice")

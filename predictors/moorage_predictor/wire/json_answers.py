@@ -41,7 +41,7 @@ def dumps(content: Any) -> bytes:
     try:
         text = orjson.dumps(content, option=_OPTIONS)
     except TypeError as error:
-        raise ModelFault(f"the model's answer is not JSON: {error}") from error
+        raise ModelFault("the model's answer holds something that JSON cannot carry") from error
     if b"null" in text and _has_nan(content):
         raise ModelFault("the model's answer holds NaN or infinity, which JSON cannot carry")
     return text

@@ -25,6 +25,7 @@ TRIALS: Final = 32
 """Calls in the thread before a model may be found quick."""
 WINDOW: Final = 1000
 """Calls on the loop among which the long ones are counted."""
+LONG_IN_A_ROW: Final = 4
 STRIKES: Final = 3
 """Found too slow so many times, the model runs in its thread for good."""
 
@@ -41,6 +42,7 @@ class Lane:
         self._shortest = FAR_TOO_LONG_S
         self._calls = 0
         self._long_calls = 0
+        self._in_a_row = 0
         self._strikes = 0
         self.inline = False
 
@@ -61,6 +63,11 @@ class Lane:
         self._learn(seconds)
         return result
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call is in the thread, or waits for it; perhaps one whose caller has gone."""
+        return self._inside > 0
+
     def _left(self) -> None:
         self._inside -= 1
         if not self._inside:
@@ -74,17 +81,24 @@ class Lane:
             self._calls += 1
             seconds = time.perf_counter() - started
             if seconds > LONG_S:
-                # Long without work of its own: the machine had other things to do. Waiting shows in the trials.
+                # Long without work of its own: perhaps the machine had other things to do.
                 self._long_calls += time.thread_time() - worked > LONG_S
-                if seconds > FAR_TOO_LONG_S or self._long_calls > WINDOW // 100:
+                self._in_a_row += 1
+                if (
+                    seconds > FAR_TOO_LONG_S
+                    or self._long_calls > WINDOW // 100
+                    or self._in_a_row >= LONG_IN_A_ROW  # a machine is not so busy: the model waits for something
+                ):
                     self._leave_the_loop()
+            else:
+                self._in_a_row = 0
             if self._calls >= WINDOW:
                 self._calls = self._long_calls = 0
 
     def _leave_the_loop(self) -> None:
         self._strikes += 1
         self.inline = False
-        self._trials = self._calls = self._long_calls = 0
+        self._trials = self._calls = self._long_calls = self._in_a_row = 0
         self._shortest = FAR_TOO_LONG_S
 
     def _learn(self, seconds: float) -> None:
@@ -137,7 +151,7 @@ def _stayed(call: Callable[[], T]) -> T:
     """Its result. A model's code that wants to end the process ends its request alone."""
     try:
         return call()
-    except (SystemExit, KeyboardInterrupt) as error:
+    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
         raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
 
 
@@ -147,3 +161,8 @@ async def _stayed_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
     except (SystemExit, KeyboardInterrupt) as error:
         raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # the caller has gone
+        raise RuntimeError("the model's code raised CancelledError") from error

@@ -24,6 +24,8 @@ class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
 
     never_blocks = True
     """Its hooks may run on the server's own event loop: what takes long is in threads."""
+    fresh_outputs = True
+    """No answer is written over by the next."""
     takes_bytes = True
     """A V1 instance may hold the file itself."""
 

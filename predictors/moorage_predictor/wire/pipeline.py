@@ -7,7 +7,7 @@ out once for each model, hooks that are the SDK's own are left out, and the rest
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import kserve.errors
@@ -23,7 +23,14 @@ _log = logging.getLogger(__name__)
 Headers = dict[str, str]
 Answer = tuple[Any, Headers]
 """What the model returned, and the response headers that it set."""
-Call = Callable[[Any, Headers], Awaitable[Answer]]
+Encode = Callable[[Any], Any]
+Call = Callable[[Any, Headers, Encode], Awaitable[Answer]]
+_END: Final = object()
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
 
 _SDK_ERRORS: Final[tuple[tuple[type[Exception], type[RequestError]], ...]] = (
     (kserve.errors.InvalidInput, InvalidInput),
@@ -58,21 +65,22 @@ class Pipeline:
         explains = own_call or not _is_sdks(model, "explain") or getattr(model, "explainer_host", None)
         self.explains = bool(explains)
 
-    async def predict(self, payload: Any, headers: Headers) -> Answer:
-        """Answer one request: a dictionary for V1, an `InferRequest` for V2.
+    async def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Answer:
+        """Answer one request: a dictionary for V1, an `InferRequest` for V2. `encode` is called with the model's answer
+        before the next request reaches the model, which may then write over what it returned.
 
         Raises:
             RequestError: what the model raised, translated; `ModelFault` if it is no error that it may raise.
         """
         self.active += 1
         try:
-            return await self._predict(payload, headers)
+            return await self._predict(payload, headers, encode)
         except Exception as error:
             raise _translated(self._model.name, error) from error
         finally:
             self.active -= 1
 
-    async def explain(self, payload: Any, headers: Headers) -> Answer:
+    async def explain(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Answer:
         """The same with the model's `explain`.
 
         Raises:
@@ -82,7 +90,7 @@ class Pipeline:
             raise Unsupported(f"the model {self._model.name} gives no explanations")
         self.active += 1
         try:
-            return await self._explain(payload, headers)
+            return await self._explain(payload, headers, encode)
         except Exception as error:
             raise _translated(self._model.name, error) from error
         finally:
@@ -90,28 +98,47 @@ class Pipeline:
 
     async def retire(self) -> None:
         """Let what is in work finish, then let the model go. Nobody may call it any more."""
-        while self.active:  # noqa: ASYNC110 - an Event for a counter buys nothing here
+        while self.active or self.lane.busy:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_POLL_S)
         self.lane.close()
         if self._loop:
             self._loop.close()
         if callable(stop := getattr(self._model, "stop", None)):
-            await asyncio.to_thread(stop)
+            try:
+                await asyncio.to_thread(stop)
+            except Exception as error:  # noqa: BLE001 - the model's own code
+                _log.error("the model did not stop well", extra={"model": self._model.name}, exc_info=error)
+
+    async def pieces(self, stream: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """A model's answer piece by piece, each made where the model's other coroutines run."""
+        iterator = aiter(stream)
+        self.active += 1
+        try:
+            while (piece := await self._beside(_next(iterator))) is not _END:
+                yield piece
+        finally:
+            self.active -= 1
+            if hasattr(iterator, "aclose"):
+                await self._beside(iterator.aclose())
+
+    async def _beside(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return await (coroutine if self._loop is None else self._loop.run(coroutine))
 
     def _whole(self, verb: InferenceVerb) -> Call:
         """A model that has replaced `__call__` is called as the SDK would."""
         model = self._model
 
-        async def call(payload: Any, headers: Headers) -> Answer:
+        async def call(payload: Any, headers: Headers, encode: Encode) -> Answer:
             result = model(payload, headers=headers, verb=verb)
             result = await result if inspect.isawaitable(result) else result
-            return result if isinstance(result, tuple) else (result, {})
+            value, response_headers = result if isinstance(result, tuple) else (result, {})
+            return encode(value), response_headers
 
         return self._on_own_loop(call)
 
-    def _on_own_loop(self, call: Callable[[Any, Headers], Coroutine[Any, Any, Answer]]) -> Call:
+    def _on_own_loop(self, call: Callable[[Any, Headers, Encode], Coroutine[Any, Any, Answer]]) -> Call:
         loop = self._loop
-        return call if loop is None else lambda payload, headers: loop.run(call(payload, headers))
+        return call if loop is None else lambda payload, headers, encode: loop.run(call(payload, headers, encode))
 
     def _hooks(self, name: str) -> Call:
         model = self._model
@@ -123,16 +150,16 @@ class Pipeline:
             if hook == name or not _is_sdks(model, hook)
         ]
         if any(step.asynchronous for step in steps):
-            return self._on_own_loop(lambda payload, headers: _one_by_one(steps, payload, headers))
+            return self._on_own_loop(lambda payload, headers, encode: _one_by_one(steps, payload, headers, encode))
         lane = self.lane
 
-        async def in_lane(payload: Any, headers: Headers) -> Answer:
+        async def in_lane(payload: Any, headers: Headers, encode: Encode) -> Answer:
             def call() -> Answer:
                 response_headers: Headers = {}
                 value = payload
                 for step in steps:
                     value = step(value, headers, response_headers)
-                return value, response_headers
+                return encode(value), response_headers
 
             return await lane.run(call)
 
@@ -153,13 +180,17 @@ class _Step:
         return self._hook(value, headers, response_headers) if self._with_headers else self._hook(value, headers)
 
 
-async def _one_by_one(steps: list[_Step], payload: Any, headers: Headers) -> Answer:
+async def _next(iterator: AsyncIterator[Any]) -> Any:
+    return await anext(iterator, _END)
+
+
+async def _one_by_one(steps: list[_Step], payload: Any, headers: Headers, encode: Encode) -> Answer:
     response_headers: Headers = {}
     for step in steps:
         payload = step(payload, headers, response_headers)
         if step.asynchronous:
             payload = await payload
-    return payload, response_headers
+    return encode(payload), response_headers
 
 
 def _is_sdks(model: Any, hook: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from kserve.model import BaseKServeModel
 
-from moorage_predictor.errors import InvalidInput, ModelUnavailable, MoorageError, NotFound, Overloaded, RequestError
+from moorage_predictor.errors import InvalidInput, ModelUnavailable, NotFound, Overloaded, RequestError
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.pipeline import Pipeline
 from moorage_predictor.wire.statistics import Statistics
@@ -20,6 +20,7 @@ from moorage_predictor.wire.tensor import short
 _log = logging.getLogger(__name__)
 
 _HEALTH_S: Final = 1.0
+_UNLOADED: Final = "unloaded"
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 """Words of the model repository extension."""
@@ -50,6 +51,8 @@ class Served:
         self.statistics = Statistics()
         self.trace = TraceSettings()
         self.draining = False
+        self.starting = False
+        """Whether the process itself is loading it for the first time."""
         self._max_pending = max_pending
         self._load = load
         self._changed = changed
@@ -75,10 +78,11 @@ class Served:
         """From now on answer with this model."""
         old = self.pipeline
         self.model, self.pipeline = model, Pipeline(model)
+        self.starting = False
         self.state, self.reason = "READY", ""
         if old:
             self._retire(old)
-        self._changed(True)
+        self._changed(not self.draining)
 
     def _retire(self, old: Pipeline) -> "asyncio.Task[None]":
         self._retiring.add(old)
@@ -126,6 +130,11 @@ class Served:
         """Whether a V1 instance may hold bytes where JSON has base64; models of ours take them."""
         return bool(getattr(self.model, "takes_bytes", False))
 
+    @property
+    def fresh_outputs(self) -> bool:
+        """Whether the model never writes over an answer that it has given; those of ours do not."""
+        return bool(getattr(self.model, "fresh_outputs", False))
+
     def input_types(self) -> list[dict[str, Any]]:
         """As the model declares them; nothing before it is loaded."""
         return list(self.model.get_input_types()) if self.model is not None else []
@@ -140,38 +149,64 @@ class Served:
         return give(output) if callable(give) else None
 
     async def load(self) -> None:
-        """Load it, or load it again: the old one answers until the new one does.
+        """Load it, or load it again: the old one answers until the new one does. Goes on when the caller has gone.
 
         Raises:
-            InvalidInput: it cannot be loaded; the message says why. What was served before is still served.
+            InvalidInput: it cannot be loaded; the log says why. What was served before is still served.
+            ModelUnavailable: it is being loaded for the first time.
         """
         if self._load is None:
             raise InvalidInput(f"the model {self.name} cannot be loaded again")
+        self._check_first_load()
+        await asyncio.shield(asyncio.ensure_future(self._load_now(self._load)))
+
+    async def _load_now(self, load: Callable[[], Any]) -> None:
         async with self._changing:
             if self.pipeline is None:
                 self.state, self.reason = "LOADING", ""
             try:
-                model = await asyncio.to_thread(self._load)
-            except Exception as error:
-                reason = str(error) if isinstance(error, MoorageError) else "internal error; the log has the details"
-                _log.error("load failed", extra={"model": self.name, "reason": reason}, exc_info=error)
+                model = await asyncio.to_thread(load)
+            except BaseException as error:
                 if self.pipeline is None:
-                    self.state, self.reason = "UNAVAILABLE", reason
-                raise InvalidInput(f"the model {self.name} was not loaded: {reason}") from error
+                    self.state, self.reason = "UNAVAILABLE", "it could not be loaded; the server's log has the reason"
+                _log.error("load failed", extra={"model": self.name}, exc_info=error)
+                if not isinstance(error, Exception):
+                    raise
+                raise InvalidInput(f"the model {self.name} was not loaded; the server's log has the reason") from error
             self.serve(model)
         _log.info("loaded", extra={"model": self.name})
 
     async def unload(self) -> None:
-        """No longer answer; requests in work are finished first."""
+        """No longer answer; requests in work are finished first. Goes on when the caller has gone.
+
+        Raises:
+            ModelUnavailable: it is being loaded for the first time.
+        """
+        self._check_first_load()
+        await asyncio.shield(asyncio.ensure_future(self._unload_now()))
+
+    async def _unload_now(self) -> None:
         async with self._changing:
             pipeline = self.pipeline
             if pipeline is None:
                 return
             self.pipeline, self.model, self.state = None, None, "UNLOADING"
             self._changed(False)
-            await self._retire(pipeline)
-            self.state, self.reason = "UNAVAILABLE", "unloaded"
+            try:
+                await self._retire(pipeline)
+            finally:
+                self.state, self.reason = "UNAVAILABLE", _UNLOADED
         _log.info("unloaded", extra={"model": self.name})
+
+    def _check_first_load(self) -> None:
+        if self.starting:
+            raise self.why_not()
+
+    async def close(self) -> None:
+        """At the end of the process, when nobody calls any more: let the model go."""
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline:
+            await self._retire(pipeline)
 
     def finished(self, protocol: str, request_id: str | None, rows: int, moments: tuple[int, int, int, int]) -> None:
         """Count one answered request, and log where its time went if it is to be traced."""
@@ -231,7 +266,7 @@ class Repository:
 
     async def is_ready(self) -> bool:
         """Whether every model that is wanted answers; one that was unloaded is not."""
-        wanted = [served for served in self if served.state != "UNAVAILABLE" or served.reason != "unloaded"]
+        wanted = [served for served in self if served.state != "UNAVAILABLE" or served.reason != _UNLOADED]
         return all([await served.is_ready() for served in wanted])
 
     def index(self, only_ready: bool) -> list[dict[str, str]]:

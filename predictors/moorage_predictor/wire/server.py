@@ -25,6 +25,7 @@ from moorage_predictor.wire.repository import Repository, Served
 _log = logging.getLogger(__name__)
 
 _DRAIN_POLL_S: Final = 0.05
+_CLOSE_S: Final = 1.0
 
 
 class _HttpServer(uvicorn.Server):
@@ -56,6 +57,7 @@ class Server:
             load=load,
             changed=self.metrics.ready,
         )
+        self._served.starting = True
         repository = Repository([self._served])
         app = App(repository, self.metrics, settings, control=settings.control_endpoints)
         self._http = _HttpServer(
@@ -110,8 +112,10 @@ class Server:
         left = max(0.0, deadline - loop.time())
         self._http.config.timeout_graceful_shutdown = max(1, round(left))
         self._http.should_exit = True
-        await self._grpc.stop(left)
         if self._tasks:
+            await self._grpc.stop(left)
             serving, watching = self._tasks
             await serving
             watching.cancel()
+        with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process
+            await asyncio.wait_for(self._served.close(), max(_CLOSE_S, deadline - loop.time()))

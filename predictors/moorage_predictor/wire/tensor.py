@@ -20,6 +20,8 @@ from moorage_predictor.wire.datatypes import BYTES, DATATYPES, Datatype
 Buffer = bytes | bytearray | memoryview
 
 MAX_DIMENSIONS: Final = 32
+_MAX_SIZE: Final = (2**63 - 1) // 8
+"""Elements of the widest datatype that numpy can address."""
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -52,6 +54,8 @@ class Tensor(InferInput):  # type: ignore[misc]  # the SDK has no types
     @property
     def data(self) -> list[Any]:
         """As in the JSON body; of binary data the flat list of its elements."""
+        if self._raw_data is not None:
+            return None  # type: ignore[return-value]  # as the SDK has it, when a model has set the data in bytes
         if self._data is None:
             flat = self._array.ravel()
             self._data = [_text(item) for item in flat] if self._datatype == "BYTES" else flat.tolist()
@@ -107,7 +111,7 @@ def checked_shape(name: str, shape: object) -> tuple[list[int], int]:
         if type(side) is not int or not 0 <= side < 1 << 62:
             raise InvalidInput(f"{name}: shape: expected integers from 0 on, found {short(shape)}")
     size = math.prod(shape)
-    if size == 0 and math.prod(side or 1 for side in shape) >= 1 << 62:  # numpy counts such a shape too
+    if size == 0 and math.prod(side or 1 for side in shape) > _MAX_SIZE:  # numpy counts such a shape too
         raise InvalidInput(f"{name}: shape: expected fewer elements than {short(shape)} says")
     return shape, size
 
@@ -190,9 +194,10 @@ def array_of_bytes(
     if datatype is BYTES:
         if size > max_items:
             raise InvalidInput(f"{name}: expected at most {max_items} BYTES elements, found {size}")
-        found = elements(name, raw)
+        found = elements(name, raw, size)
         if len(found) != size:
-            raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold {len(found)}")
+            more = "more" if len(found) > size else str(len(found))
+            raise InvalidInput(f"{name}: shape {shape} needs {size} elements, the bytes hold {more}")
         array = np.empty(size, dtype=np.object_)
         array[:] = found
         return array.reshape(shape)
@@ -205,8 +210,9 @@ def array_of_bytes(
     return array.reshape(shape)
 
 
-def elements(name: str, raw: Buffer) -> list[bytes]:
-    """The elements of serialised BYTES: each a 4-byte little-endian length, then that many bytes.
+def elements(name: str, raw: Buffer, most: int) -> list[bytes]:
+    """The elements of serialised BYTES: each a 4-byte little-endian length, then that many bytes. It ends with the first
+    that is one too many.
 
     Raises:
         InvalidInput: the bytes end inside an element.
@@ -214,7 +220,7 @@ def elements(name: str, raw: Buffer) -> list[bytes]:
     data = bytes(raw)  # one copy of all, so that each element is one slice
     found: list[bytes] = []
     unpack, at, end = _LENGTH.unpack_from, 0, len(data)
-    while at < end:
+    while at < end and len(found) <= most:
         start = at + 4
         if start > end:
             raise InvalidInput(f"{name}: the bytes end inside an element's length")

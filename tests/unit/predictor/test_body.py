@@ -11,7 +11,7 @@ from moorage_predictor.errors import InvalidInput, Overloaded, PayloadTooLarge, 
 from moorage_predictor.wire.http.answers import ClientGoneError
 from moorage_predictor.wire.http.body import BodyReader
 
-LIMITS = RequestLimits(max_body_bytes=4096, max_inflated_bytes=8192, max_held_bytes=6000)
+LIMITS = RequestLimits(max_body_bytes=4096, max_inflated_bytes=8192, max_held_bytes=10_000)
 
 
 def source(*pieces, gone=False):
@@ -112,7 +112,7 @@ async def test_a_client_that_goes_is_told_from_one_that_is_too_slow():
 async def test_all_bodies_together_are_limited_and_given_back():
     reader = BodyReader(LIMITS)
     go = asyncio.Event()
-    pieces = iter([(b"x" * 3000, True), (b"", False)])
+    pieces, scope = iter([(b"x" * 4000, True), (b"", False)]), {}
 
     async def slow():
         body, more = next(pieces)
@@ -120,13 +120,22 @@ async def test_all_bodies_together_are_limited_and_given_back():
             await go.wait()
         return {"type": "http.request", "body": body, "more_body": more}
 
-    first = asyncio.create_task(reader.read({}, {}, slow))
+    first = asyncio.create_task(reader.read(scope, {}, slow))
     await asyncio.sleep(0)
+    others = [{}, {}]
+    assert len(await read(b"x" * 2000, b"x" * 2000, reader=reader, scope=others[0])) == 4000
     with pytest.raises(Overloaded, match="the server holds as many bytes of bodies as it may; try again"):
-        await read(b"x" * 2000, b"x" * 2000, reader=reader)
+        await read(b"x" * 2000, b"x" * 2000, reader=reader, scope=others[1])
     go.set()
-    assert len(await first) == 3000
+    assert len(await first) == 4000
+    for each in (scope, *others):  # not when they are read: when they are answered
+        reader.release(each)
     assert len(await read(b"x" * 2000, b"x" * 2000, reader=reader)) == 4000
+
+
+async def test_an_announced_length_costs_nothing():
+    reader = BodyReader(RequestLimits())
+    assert bytes(await reader.read({}, {"content-length": str(64 << 20)}, source(b"a", b"b"))) == b"ab"
 
 
 async def test_a_body_shorter_than_it_says_is_what_came():

@@ -64,7 +64,7 @@ def test_what_is_no_text_is_refused():
 
 def test_elements_go_out_as_they_came_in():
     items = [b"", b"a" * 300, "Grüße".encode()]
-    assert list(elements("x", bytes_of_elements(words(*items).as_numpy()))) == items
+    assert list(elements("x", bytes_of_elements(words(*items).as_numpy()), len(items))) == items
     assert bytes_of_elements(np.array([1.5, 2])) == b"\x03\0\0\x001.5\x03\0\0\x002.0"
 
 

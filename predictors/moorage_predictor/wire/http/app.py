@@ -10,6 +10,7 @@ from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import MethodNotAllowed, NotFound
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.http.answers import send_error
+from moorage_predictor.wire.http.body import BodyReader
 from moorage_predictor.wire.http.endpoints import ENDPOINTS, Endpoints
 from moorage_predictor.wire.http.inference import Inference
 from moorage_predictor.wire.http.types import Handler, Receive, Scope, Send
@@ -24,7 +25,8 @@ class App:
 
     def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
         self._predictions: dict[str, Handler] = {}
-        inference = Inference(limits, metrics)
+        bodies = BodyReader(limits)
+        inference = Inference(limits, metrics, bodies)
         for served in repository:
             infer = inference.infer(served)
             self._predictions |= {
@@ -33,7 +35,7 @@ class App:
                 f"/v1/models/{served.name}:predict": inference.predict(served),
                 f"/v1/models/{served.name}:explain": inference.explain(served),
             }
-        endpoints = Endpoints(repository, metrics, limits, control=control)
+        endpoints = Endpoints(repository, metrics, limits, bodies, control=control)
         self._table = [
             (re.compile(_pattern(endpoint.path)), endpoint.method, getattr(endpoints, endpoint.handler))
             for endpoint in ENDPOINTS

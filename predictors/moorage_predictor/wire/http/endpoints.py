@@ -71,12 +71,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 class Endpoints:
     """The handlers. Each answers itself, or raises a `RequestError`."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
+    def __init__(
+        self, repository: Repository, metrics: Metrics, limits: RequestLimits, bodies: BodyReader, *, control: bool
+    ) -> None:
         self._repository = repository
         self._metrics = metrics
         self._limits = limits
         self._control = control
-        self._bodies = BodyReader(limits)
+        self._bodies = bodies
         self._log = LogSettings()
 
     async def alive(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -198,5 +200,8 @@ class Endpoints:
     async def _object(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         """The body, where none is an empty object."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body = await self._bodies.read(scope, headers, receive)
-        return parse_object(body, self._limits) if body.strip() else {}
+        try:
+            body = await self._bodies.read(scope, headers, receive)
+            return parse_object(body, self._limits) if body.strip() else {}
+        finally:
+            self._bodies.release(scope)

@@ -3,9 +3,11 @@
 bytes -> body -> decode -> pipeline -> encode -> bytes; one parse, one serialisation.
 """
 
+import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator
 from time import perf_counter_ns
 from typing import Any, Final, Protocol
 
@@ -29,6 +31,20 @@ _log = logging.getLogger(__name__)
 
 _HEADER_LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = (b"content-type", b"application/octet-stream")
+_PARSE_HERE: Final = 1024 * 1024
+"""Bytes; longer bodies are parsed in a thread, so that the others' turn comes in between."""
+_SERVERS_OWN: Final = frozenset(
+    {
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"date",
+        _HEADER_LENGTH.encode(),
+        b"transfer-encoding",
+    }
+)
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HeaderList = list[tuple[bytes, bytes]]
 _Moments = tuple[int, int, int, int]
 
@@ -40,10 +56,10 @@ class _Answerer(Protocol):
 class Inference:
     """Makes the handlers of one process's models."""
 
-    def __init__(self, limits: RequestLimits, metrics: Metrics) -> None:
+    def __init__(self, limits: RequestLimits, metrics: Metrics, bodies: BodyReader) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._bodies = BodyReader(limits)
+        self._bodies = bodies
 
     def infer(self, served: Served) -> Handler:
         """`POST /v2/models/NAME[/versions/VERSION]/infer`."""
@@ -51,20 +67,28 @@ class Inference:
 
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
             started = perf_counter_ns()
-            pipeline = served.admit()
+            served.admit()  # before the body is read, and again below: meanwhile others came, or the model went
             body = await bodies.read(scope, headers, receive)
-            request = _v2_request(served, body, headers, limits)
-            parsed = perf_counter_ns()
-            result, extra = await pipeline.predict(request, headers)
-            inferred = perf_counter_ns()
-            if isinstance(result, InferResponse):
-                parts, json_length = infer_response(request, result, served.version, served.labels)
-            elif isinstance(result, dict):  # a model that answers in the protocol's own words
-                parts, json_length = [dumps(result)], None
+            if len(body) > _PARSE_HERE:
+                request = await asyncio.to_thread(_v2_request, served, body, headers, limits)
             else:
+                request = _v2_request(served, body, headers, limits)
+            rows, parsed, inferred = _rows(request), perf_counter_ns(), 0
+            pipeline = served.admit()
+
+            def encode(result: Any) -> tuple[list[Any], int | None]:
+                nonlocal inferred
+                inferred = perf_counter_ns()
+                if isinstance(result, InferResponse):
+                    parts, json_length = infer_response(request, result, served.version, served.labels)
+                    # The transport may send a view when the model has long written over it.
+                    return parts if served.fresh_outputs else [bytes(part) for part in parts], json_length
+                if isinstance(result, dict):  # a model that answers in the protocol's own words
+                    return [dumps(result)], None
                 raise ModelFault(f"the model {served.name} gave no V2 answer")
-            encoded = perf_counter_ns()
-            served.finished("v2", request.id, _rows(request), (started, parsed, inferred, encoded))
+
+            (parts, json_length), extra = await pipeline.predict(request, headers, encode)
+            served.finished("v2", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             answer_headers = (
                 [JSON] if json_length is None else [_BINARY, (_HEADER_LENGTH.encode(), b"%d" % json_length)]
             )
@@ -83,22 +107,25 @@ class Inference:
     def _v1(self, served: Served, *, explain: bool) -> Handler:
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
             started = perf_counter_ns()
-            pipeline = served.admit()
+            served.admit()
             body = await self._bodies.read(scope, headers, receive)
             payload, event = _v1_payload(served, body, headers, self._limits)
-            parsed = perf_counter_ns()
-            result, extra = await (pipeline.explain if explain else pipeline.predict)(payload, headers)
-            inferred = perf_counter_ns()
-            if event is not None:
-                content, event_headers = event.answer(served.name, json_ready(result))
-                parts, answer_headers = [content], _with([], event_headers)
-            elif hasattr(result, "__aiter__"):
-                parts, answer_headers = [result], [JSON]
-            else:
-                parts, answer_headers = [v1_body(result)], [JSON]
             rows = len(payload.get("instances", " "))  # a body of columns counts as one
+            parsed, inferred = perf_counter_ns(), 0
+            pipeline = served.admit()
+
+            def encode(result: Any) -> tuple[Any, _HeaderList]:
+                nonlocal inferred
+                inferred = perf_counter_ns()
+                if event is not None:
+                    content, event_headers = event.answer(served.name, json_ready(result))
+                    return content, _with([], event_headers)
+                return (pipeline.pieces(result) if hasattr(result, "__aiter__") else v1_body(result)), [JSON]
+
+            work = pipeline.explain if explain else pipeline.predict
+            (part, answer_headers), extra = await work(payload, headers, encode)
             served.finished("v1", headers.get("x-request-id"), rows, (started, parsed, inferred, perf_counter_ns()))
-            return parts, _with(answer_headers, extra) if extra else answer_headers
+            return [part], _with(answer_headers, extra) if extra else answer_headers
 
         return self._handler("v1", served, answer)
 
@@ -112,7 +139,7 @@ class Inference:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
                 parts, answer_headers = await answer(scope, headers, receive)
                 if hasattr(parts[0], "__aiter__"):
-                    status = await _send_stream(scope, send, parts[0], answer_headers)
+                    status = await _send_stream(scope, receive, send, parts[0], answer_headers)
                 else:
                     if (accepted := headers.get("accept-encoding")) in ("gzip", "deflate"):
                         parts, answer_headers = await compressed(parts, answer_headers, accepted)
@@ -120,6 +147,9 @@ class Inference:
             except Exception as error:  # noqa: BLE001 - the process's one catch-all for HTTP: logged, counted, answered
                 status = await send_error(scope, receive, send, error)
                 statistics.failed(perf_counter_ns() - started)
+            finally:
+                if "moorage.held" in scope:
+                    self._bodies.release(scope)
             metrics.answered(status, (perf_counter_ns() - started) / 1e9)
 
         return handle
@@ -149,7 +179,7 @@ def _v1_payload(
             raise InvalidInput("the body: expected an image file, found 0 bytes")
         file = bytes(body) if served.takes_bytes else base64.b64encode(body).decode()
         return {"instances": [{"b64": file}]}, None
-    event = cloudevents.event_of(body, headers) if cloudevents.is_event(headers) else None
+    event = cloudevents.event_of(body, headers, limits) if cloudevents.is_event(headers) else None
     payload = event.data if event else parse_object(body, limits)
     if not isinstance(payload, dict):
         raise InvalidInput(f"the event's data: expected a JSON object, found {kind(payload)}")
@@ -167,21 +197,41 @@ def _rows(request: InferRequest) -> int:
 
 
 def _with(headers: _HeaderList, extra: dict[str, str]) -> _HeaderList:
-    """The model's own headers; length, type and connection are the server's to say."""
-    ours = {name for name, _ in headers} | {b"content-length", b"connection", b"transfer-encoding"}
-    added = [(str(name).lower().encode("latin-1"), str(value).encode("latin-1")) for name, value in extra.items()]
-    return headers + [(name, value) for name, value in added if name not in ours]
+    """The model's own headers as well, save for those that are the server's to say.
+
+    Raises:
+        ModelFault: one that HTTP cannot carry.
+    """
+    ours = {name for name, _ in headers} | _SERVERS_OWN
+    added: _HeaderList = []
+    for name, value in extra.items():
+        key = str(name).lower().encode("latin-1", "replace")
+        text = str(value).encode("latin-1", "replace")
+        if not _TOKEN.fullmatch(key) or _CONTROL.search(text):
+            raise ModelFault("a response header of the model is none that HTTP can carry")
+        if key not in ours:
+            added.append((key, text))
+    return headers + added
 
 
-async def _send_stream(scope: Scope, send: Send, stream: AsyncIterator[Any], headers: _HeaderList) -> int:
-    """A model's answer piece by piece. If it fails in between, the connection is cut: the status is out already."""
+async def _send_stream(
+    scope: Scope, receive: Receive, send: Send, pieces: AsyncGenerator[Any, None], headers: _HeaderList
+) -> int:
+    """A model's answer piece by piece. What fails before the first is answered as anything else; later the connection is
+    cut, because the status is out. A client that goes ends it."""
+    piece = await anext(pieces, None)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    gone = asyncio.ensure_future(receive())
     try:
-        async for piece in stream:
+        while piece is not None and not gone.done():
             body = piece if isinstance(piece, bytes) else str(piece).encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
+            piece = await anext(pieces, None)
     except Exception:  # noqa: BLE001 - the model's own code
         _log.exception("a streamed answer failed", extra={"path": scope["path"][:200]})
         return 500
+    finally:
+        gone.cancel()
+        await pieces.aclose()
     await send({"type": "http.response.body", "body": b""})
     return 200

@@ -5,6 +5,7 @@ parse in plain text. Times are watched by one `Watch` for all connections, so th
 """
 
 import asyncio
+import logging
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -12,9 +13,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from moorage.api.limits import RequestLimits
+from moorage_predictor.errors import (
+    BodyTimeout,
+    HeadersTooLarge,
+    InvalidInput,
+    Overloaded,
+    PayloadTooLarge,
+    RequestError,
+)
 from moorage_predictor.wire.http.answers import error_body
 
+_log = logging.getLogger(__name__)
+
 _WATCH_S: Final = 0.5
+_CHUNK_LINE: Final = 32
+"""Bytes that a chunk's own line may take."""
 _LEAST_BYTES_PER_S: Final = 1024
 
 
@@ -26,30 +39,41 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._in_headers = True
+        self._in_body = False
         self._header_bytes = 0
         self._chunks = 0
+        self._between = 0
+        """Bytes received while in a body that were not of the body: sizes of chunks, their extensions, trailers."""
         self._since = self.loop.time()
-        """When the headers, or the body, began to be waited for."""
+        """When the headers, or this stretch of the body, began to be waited for."""
         self._last_byte = self._since
-        self._body_bytes = 0
-        self._in_body = False
+        self._stretch_bytes = 0
+        self._unsent = 0
+        self._unsent_since = self._since
+        self._is_last = False
+        """Whether the request in work is the last that is answered here; what follows it is not looked at."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Too many connections get 503 and are closed."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
-            self._refuse(503, "the server has as many connections as it may; try again", "SERVER_OVERLOADED")
+            self._refuse(Overloaded("the server has as many connections as it may; try again"))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request, of several, or of a part of one."""
-        if self.transport.is_closing():
+        if self._ends:
             return
+        limits = self.limits
         if self._in_headers:
             self._header_bytes += len(data)
         elif self._in_body:
+            self._between += len(data)
             self._last_byte = self.loop.time()
         super().data_received(data)
-        if self._in_headers and self._header_bytes > self.limits.max_header_bytes:
+        if self._in_headers:
+            if self._header_bytes > limits.max_header_bytes:
+                self._refuse_headers()
+        elif self._in_body and self._between > limits.max_header_bytes + _CHUNK_LINE * self._chunks:
             self._refuse_headers()
 
     def on_message_begin(self) -> None:
@@ -57,8 +81,15 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._since = self.loop.time()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; or a trailer, which nobody here reads and which may not become a header."""
+        if not self._in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers are there: a task begins, unless there are too many of them."""
+        if self._ends:
+            return
         limits = self.limits
         self._in_headers = False
         if len(self.headers) > limits.max_headers or (
@@ -69,9 +100,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse_headers()
             return
         if not any(name == b"host" for name, _ in self.headers) and self.parser.get_http_version() == "1.1":
-            self._refuse(400, "the headers: expected Host, found none", "INVALID_ARGUMENT")
+            self._refuse(InvalidInput("the headers: expected Host, found none"))
             return
-        self._chunks = self._body_bytes = 0
+        self._chunks = self._between = self._stretch_bytes = 0
         self._in_body = True
         self._since = self._last_byte = self.loop.time()
         super().on_headers_complete()
@@ -80,13 +111,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """One chunk more; the parser calls this."""
         self._chunks += 1
         if self._chunks > self.limits.max_chunks:
-            self._refuse(413, f"the body: expected at most {self.limits.max_chunks} chunks", "RESOURCE_EXHAUSTED")
+            self._refuse(PayloadTooLarge(f"the body: expected at most {self.limits.max_chunks} chunks"))
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self.transport.is_closing():
+        if self._ends:
             return
-        self._body_bytes += len(body)
+        self._between -= len(body)
+        self._stretch_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -94,34 +126,47 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._in_headers = True
         self._header_bytes = 0
-        if not self.transport.is_closing():
+        if not self._ends:
             super().on_message_complete()
+
+    @property
+    def _ends(self) -> bool:
+        return self._is_last or self.transport.is_closing()
 
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read."""
-        if not self.transport.is_closing():
-            self._refuse(400, "expected an HTTP/1.1 request, found something else", "INVALID_ARGUMENT")
+        self._refuse(InvalidInput("expected an HTTP/1.1 request, found something else"))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: a client that asks for another protocol gets HTTP."""
 
     def check(self, now: float) -> None:
         """Close the connection if it has taken too long. Called twice a second."""
-        limits = self.limits
-        if self.transport is None or self.transport.is_closing():
+        transport = self.transport
+        if transport is None:
             return
-        if self._in_body:
-            grace = limits.body_timeout_s
-            latest = now + _WATCH_S  # the next look would come too late
-            if latest - self._last_byte > grace or latest - self._since > grace + self._body_bytes / _LEAST_BYTES_PER_S:
-                cast(dict[str, Any], self.scope)["moorage.status"] = 408
-                self._refuse(
-                    408,
-                    f"the body: expected it whole, or at least 1 KiB/s of it after {grace:g} s",
-                    "DEADLINE_EXCEEDED",
-                )
-        elif self._waits_for_headers and now + _WATCH_S - self._since > limits.header_timeout_s:
-            self.transport.close()
+        limits, latest = self.limits, now + _WATCH_S  # the next look would come too late
+        unsent = transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._unsent_since = now
+        self._unsent = unsent
+        if latest - self._unsent_since > limits.body_timeout_s:
+            transport.abort()  # it does not read what it asked for
+        elif transport.is_closing() or self.pipeline:
+            return
+        elif self._in_body:
+            self._check_body(latest)
+        elif self._waits_for_headers and latest - self._since > limits.header_timeout_s:
+            transport.close()
+
+    def _check_body(self, latest: float) -> None:
+        grace = self.limits.body_timeout_s
+        stretch = latest - self._since
+        if latest - self._last_byte > grace or (stretch > grace and self._stretch_bytes < _LEAST_BYTES_PER_S * grace):
+            cast(dict[str, Any], self.scope)["moorage.status"] = BodyTimeout.status
+            self._refuse(BodyTimeout(f"the body: expected it whole, or 1 KiB/s of it in each {grace:g} s"))
+        elif stretch > grace:
+            self._since, self._stretch_bytes = latest, 0
 
     @property
     def _waits_for_headers(self) -> bool:
@@ -132,24 +177,32 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse_headers(self) -> None:
         limits = self.limits
         self._refuse(
-            431,
-            f"the headers: expected at most {limits.max_headers} lines and {limits.max_header_bytes} bytes",
-            "HEADERS_TOO_LARGE",
+            HeadersTooLarge(f"the headers: expected at most {limits.max_headers} and {limits.max_header_bytes} bytes")
         )
 
-    def _refuse(self, status: int, text: str, code: str) -> None:
-        """Answer outside of the application, if it has not begun to, and close."""
-        if self.transport.is_closing():
+    def _refuse(self, error: RequestError) -> None:
+        """Answer outside of the application, and close: unless an answer is under way, or still to come for a request
+        that was sent before this one, which would be taken for it."""
+        if self._ends:
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = error_body(text, code)
-            retry = b"retry-after: 1\r\n" if status == 503 else b""
+        cycle = self.cycle
+        at_work = cycle is not None and not cycle.response_complete
+        ours_to_answer = not self.pipeline and (
+            not cycle.response_started if at_work and self._in_body else not at_work
+        )
+        if ours_to_answer:
+            body = error_body(str(error), error.code)
+            retry = b"retry-after: 1\r\n" if error.status == 503 else b""
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + retry + head + body)
+            self.transport.write(STATUS_LINE[error.status] + retry + head + body)
+        elif at_work and not self._in_body and not self.pipeline:
+            cycle.keep_alive = False  # the request before this one gets its answer, then the connection ends
+            self._is_last = True
+            return
         self.transport.close()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if at_work:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
 
 def limited_protocol(limits: RequestLimits) -> type[LimitedProtocol]:
@@ -164,4 +217,7 @@ async def watch(connections: set[Any]) -> None:
         await asyncio.sleep(_WATCH_S)
         now = loop.time()
         for connection in list(connections):
-            connection.check(now)
+            try:
+                connection.check(now)
+            except Exception:  # noqa: BLE001 - one connection's trouble must not end the watch over all
+                _log.exception("a connection was not checked")
