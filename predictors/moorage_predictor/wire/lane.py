@@ -26,8 +26,8 @@ TRIALS: Final = 32
 WINDOW: Final = 1000
 """Calls on the loop among which the long ones are counted."""
 LONG_IN_A_ROW: Final = 4
-STRIKES: Final = 3
-"""Found too slow so many times, the model runs in its thread for good."""
+MOST_TRIALS: Final = 32_000
+"""Each time that it was found too slow for the loop a model needs ten times as many calls in the thread, up to this."""
 
 
 class Lane:
@@ -43,7 +43,7 @@ class Lane:
         self._calls = 0
         self._long_calls = 0
         self._in_a_row = 0
-        self._strikes = 0
+        self._needed = TRIALS
         self.inline = False
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -81,14 +81,11 @@ class Lane:
             self._calls += 1
             seconds = time.perf_counter() - started
             if seconds > LONG_S:
-                # Long without work of its own: perhaps the machine had other things to do.
-                self._long_calls += time.thread_time() - worked > LONG_S
+                work = time.thread_time() - worked
+                # Long without work of its own: the machine had other things to do, or the model waits for something.
+                self._long_calls += work > LONG_S
                 self._in_a_row += 1
-                if (
-                    seconds > FAR_TOO_LONG_S
-                    or self._long_calls > WINDOW // 100
-                    or self._in_a_row >= LONG_IN_A_ROW  # a machine is not so busy: the model waits for something
-                ):
+                if work > FAR_TOO_LONG_S or self._long_calls > WINDOW // 100 or self._in_a_row >= LONG_IN_A_ROW:
                     self._leave_the_loop()
             else:
                 self._in_a_row = 0
@@ -96,7 +93,7 @@ class Lane:
                 self._calls = self._long_calls = 0
 
     def _leave_the_loop(self) -> None:
-        self._strikes += 1
+        self._needed = min(10 * self._needed, MOST_TRIALS)
         self.inline = False
         self._trials = self._calls = self._long_calls = self._in_a_row = 0
         self._shortest = FAR_TOO_LONG_S
@@ -105,7 +102,7 @@ class Lane:
         self._trials += 1
         # The shortest of many: in a thread a call also waits for the interpreter's lock.
         self._shortest = min(self._shortest, seconds)
-        if self._trials >= TRIALS and self._strikes < STRIKES:
+        if self._trials >= self._needed:
             self.inline = self._shortest < QUICK_S
             self._trials, self._shortest = 0, FAR_TOO_LONG_S
 

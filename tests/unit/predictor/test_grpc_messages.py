@@ -106,7 +106,7 @@ def test_parameters_come_as_plain_values():
     [
         (pb.ModelInferRequest(model_name="cats"), "inputs: expected at least one, found none"),
         (message(raw=[b"", b""]), "raw_input_contents: expected one for each of 1 inputs, found 2"),
-        (message(name="", raw=[b""]), "inputs: name: expected a string, found an empty one"),
+        (message(name="", raw=[b""]), "inputs: name: expected 1 to 256 characters, found ''"),
         (message(datatype="FP8", raw=[b""]), "x: datatype: expected one of BOOL, UINT8"),
         (message(datatype="", raw=[b""]), "x: datatype: expected one of BOOL, UINT8"),
         (message(shape=[-1], raw=[b""]), "x: shape: expected integers from 0 on, found [-1]"),

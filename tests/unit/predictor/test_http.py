@@ -402,8 +402,8 @@ async def test_a_v1_answer_may_be_whatever_becomes_json(serve, value, body):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ({"predictions": [object()]}, "the model's answer is not JSON: "),
-        ({"predictions": {1, 2}}, "the model's answer is not JSON: "),
+        ({"predictions": [object()]}, "the model's answer holds something that JSON cannot carry"),
+        ({"predictions": {1, 2}}, "the model's answer holds something that JSON cannot carry"),
         ({"predictions": [float("nan")]}, "the model's answer holds NaN or infinity, which JSON cannot carry"),
         ({"predictions": np.array([np.inf])}, "the model's answer holds NaN or infinity"),
         ({"predictions": [np.float32("nan")]}, "the model's answer holds NaN or infinity"),

@@ -19,7 +19,7 @@ from moorage_predictor.wire.json_answers import json_ready, v1_body
     ids=["nan", "array", "number", "a set", "an object"],
 )
 def test_what_json_cannot_carry_is_the_models_fault_and_says_nothing_about_us(answer):
-    with pytest.raises(ModelFault, match=r"^the model's answer holds (NaN or infinity|something), "[:-2]) as caught:
+    with pytest.raises(ModelFault, match=r"^the model's answer holds (NaN or infinity|something)") as caught:
         v1_body(answer)
     assert "object" not in str(caught.value)
 

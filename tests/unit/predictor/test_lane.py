@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_S, STRIKES, TRIALS, WINDOW, Lane, ModelLoop
+from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_IN_A_ROW, LONG_S, TRIALS, WINDOW, Lane, ModelLoop
 
 
 @pytest.fixture
@@ -48,21 +48,31 @@ async def test_a_slow_model_stays_in_its_thread(lane):
     assert not lane.inline
 
 
-async def test_a_model_that_takes_far_too_long_once_goes_back_to_its_thread_and_for_good_after_three_times(lane):
-    for _ in range(STRIKES):
+async def test_a_model_that_works_far_too_long_once_goes_back_to_its_thread_for_ten_times_as_many_calls(lane):
+    await learn(lane)
+    assert lane.inline
+    await lane.run(lambda: busy(FAR_TOO_LONG_S * 1.1))
+    assert not lane.inline
+    for _ in range(9):
         await learn(lane)
+    assert not lane.inline
+    await learn(lane)
+    assert lane.inline
+
+
+async def test_a_model_that_waits_for_something_goes_back_to_its_thread(lane):
+    await learn(lane)
+    for _ in range(LONG_IN_A_ROW - 1):
+        await lane.run(lambda: time.sleep(LONG_S * 1.1))
         assert lane.inline
-        await lane.run(lambda: time.sleep(FAR_TOO_LONG_S * 1.1))
-        assert not lane.inline
-    await learn(lane)
-    await learn(lane)
+    await lane.run(lambda: time.sleep(LONG_S * 1.1))
     assert not lane.inline
 
 
-def busy():
-    """Longer at work than a call on the loop should be."""
+def busy(seconds=LONG_S * 1.1):
+    """At work so long; longer than a call on the loop should be."""
     started = time.thread_time()
-    while time.thread_time() - started < LONG_S * 1.1:
+    while time.thread_time() - started < seconds:
         pass
 
 

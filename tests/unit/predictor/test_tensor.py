@@ -45,7 +45,7 @@ def test_what_a_model_puts_in_its_place_is_what_counts():
     for binary in (False, True):
         tensor.set_data_from_numpy(np.full((2, 2), 7, "<f4"), binary_data=binary)
         assert tensor.as_numpy().tolist() == [[7, 7], [7, 7]]
-        assert tensor.data == [7, 7, 7, 7]
+        assert tensor.data == (None if binary else [7, 7, 7, 7])  # as the SDK has it
 
 
 def test_text_comes_in_rows():

@@ -54,6 +54,8 @@ class BodyReader:
         if message["more_body"] or len(body) > _COUNT_ABOVE:
             self._hold(scope, len(body))
             body = await self._rest(scope, body, message["more_body"], receive)
+        elif len(body) > self._limits.max_body_bytes:
+            raise self._too_large(str(len(body)))
         scope["moorage.body_read"] = True
         if encoding is None or encoding == "identity":
             return body
@@ -74,7 +76,7 @@ class BodyReader:
         """The request is answered, and its body gone."""
         self._held -= scope.pop("moorage.held", 0)
 
-    async def _rest(self, scope: Scope, first: bytes, more: bool, receive: Receive) -> Body:
+    async def _rest(self, scope: Scope, first: Body, more: bool, receive: Receive) -> Body:
         limit = self._limits.max_body_bytes
         if not more and len(first) <= limit:
             return first
