@@ -170,7 +170,7 @@ def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits) -> Tens
         )
     raw = binary.take(name, binary_size)
     # A model that sends its request on must not announce bytes that it no longer has.
-    parameters = {key: value for key, value in parameters.items() if key != "binary_data_size"}
+    parameters = {key: value for key, value in (parameters or {}).items() if key != "binary_data_size"}
     array = array_of_bytes(name, datatype, shape, size, raw, limits.max_json_values)
     return Tensor(name, shape, datatype, array, parameters=parameters)
 

@@ -44,7 +44,7 @@ class Tensor(InferInput):  # type: ignore[misc]  # the SDK has no types
         self._datatype = datatype.name
         self._parameters = parameters
         self._data = data
-        self._raw_data = None
+        self._raw_data: bytes | None = None
         self._array = array
 
     def as_numpy(self) -> NDArray[Any]:

@@ -143,8 +143,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """Close the connection if it has taken too long. Called twice a second."""
         transport = self.transport
-        if transport is None:
-            return
         limits, latest = self.limits, now + _WATCH_S  # the next look would come too late
         unsent = transport.get_write_buffer_size()
         if not unsent or unsent < self._unsent:
