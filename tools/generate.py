@@ -47,13 +47,14 @@ def files() -> dict[str, str]:
 
 def _messages() -> dict[str, str]:
     """The Python modules of the .proto file."""
-    root = ROOT / "operator" / "moorage" / "api"
+    folder = "operator/moorage/api"
+    root = Path(__file__).resolve().parent.parent / folder  # what is read; ROOT is where files are written
     with tempfile.TemporaryDirectory() as out:
         proto = "oip/open_inference.proto"
         if protoc.main(["protoc", f"-I{root}", f"--python_out={out}", f"--pyi_out={out}", proto]):
             raise SystemExit(f"{proto}: protoc failed; its words are above")
         made = sorted(Path(out, "oip").iterdir())
-        return {str((root / "oip" / file.name).relative_to(ROOT)): file.read_text() for file in made}
+        return {f"{folder}/oip/{file.name}": file.read_text() for file in made}
 
 
 def _page(title: str, lines: Iterator[str]) -> str:

@@ -24,7 +24,7 @@ class RequestLimits(BaseModel):
         description="Largest body after gzip or deflate is undone, bytes: 413.",
     )
     max_held_bytes: int = Field(
-        default=512 * _MIB, ge=1024, description="Most bytes of all bodies that are still coming in, together: 503."
+        default=512 * _MIB, ge=1024, description="Most bytes of the bodies of all requests that are not answered yet, together: 503."
     )
     max_chunks: int = Field(default=65536, ge=1, description="Most chunks of one chunked body: 413.")
     max_headers: int = Field(default=100, ge=8, le=10000, description="Most header lines of one request: 431.")
@@ -54,7 +54,8 @@ class RequestLimits(BaseModel):
         default=15.0,
         gt=0,
         le=600,
-        description="A body must come with 1 KiB/s at least, after this many seconds of grace, and never pause for longer: 408.",
+        description="Longest pause in a body, longest stretch of it with less than 1 KiB/s, and longest time in which nothing "
+        "of an answer is read: 408, or closed.",
     )
     keep_alive_s: int = Field(
         default=65,

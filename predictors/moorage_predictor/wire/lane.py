@@ -16,7 +16,9 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 QUICK_S: Final = 0.000_5
-"""A model whose calls are shorter runs on the loop: handing a call to a thread and back costs about a fifth of that."""
+"""A model whose calls work for less runs on the loop: handing a call to a thread and back costs about a fifth of that."""
+WAITS_S: Final = 0.005
+"""Unless even the shortest takes longer than this: then it waits for something that is not the interpreter's lock."""
 LONG_S: Final = 0.01
 """A call on the loop that worked longer kept everybody waiting. One in a hundred may."""
 FAR_TOO_LONG_S: Final = 0.1
@@ -39,7 +41,7 @@ class Lane:
         """Calls in the thread, and waiting for it."""
         self._emptied = asyncio.Event()
         self._trials = 0
-        self._shortest = FAR_TOO_LONG_S
+        self._shortest = self._least_work = FAR_TOO_LONG_S
         self._calls = 0
         self._long_calls = 0
         self._in_a_row = 0
@@ -59,8 +61,8 @@ class Lane:
         work = self._pool.submit(_timed, call)
         # Not when the caller is done: one that is cancelled leaves its call behind in the thread.
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._left))
-        result, seconds = await asyncio.wrap_future(work)
-        self._learn(seconds)
+        result, seconds, worked = await asyncio.wrap_future(work)
+        self._learn(seconds, worked)
         return result
 
     @property
@@ -96,15 +98,16 @@ class Lane:
         self._needed = min(10 * self._needed, MOST_TRIALS)
         self.inline = False
         self._trials = self._calls = self._long_calls = self._in_a_row = 0
-        self._shortest = FAR_TOO_LONG_S
+        self._shortest = self._least_work = FAR_TOO_LONG_S
 
-    def _learn(self, seconds: float) -> None:
+    def _learn(self, seconds: float, worked: float) -> None:
         self._trials += 1
-        # The shortest of many: in a thread a call also waits for the interpreter's lock.
+        # The least of many: in a thread a call also waits for the interpreter's lock.
         self._shortest = min(self._shortest, seconds)
+        self._least_work = min(self._least_work, worked)
         if self._trials >= self._needed:
-            self.inline = self._shortest < QUICK_S
-            self._trials, self._shortest = 0, FAR_TOO_LONG_S
+            self.inline = self._least_work < QUICK_S and self._shortest < WAITS_S
+            self._trials, self._shortest, self._least_work = 0, FAR_TOO_LONG_S, FAR_TOO_LONG_S
 
     def close(self) -> None:
         """After the last call."""
@@ -138,10 +141,11 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _timed(call: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
+def _timed(call: Callable[[], T]) -> tuple[T, float, float]:
+    """The result, how long it took, and how long this thread worked."""
+    started, worked = time.perf_counter(), time.thread_time()
     result = _stayed(call)
-    return result, time.perf_counter() - started
+    return result, time.perf_counter() - started, time.thread_time() - worked
 
 
 def _stayed(call: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_IN_A_ROW, LONG_S, TRIALS, WINDOW, Lane, ModelLoop
+from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_IN_A_ROW, LONG_S, TRIALS, WAITS_S, WINDOW, Lane, ModelLoop
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_model_found_quick_runs_on_the_loop(lane):
 
 async def test_a_slow_model_stays_in_its_thread(lane):
     for _ in range(TRIALS + 1):
-        await lane.run(lambda: time.sleep(0.001))
+        await lane.run(lambda: time.sleep(WAITS_S * 1.1))
     assert not lane.inline
 
 
