@@ -24,7 +24,9 @@ class RequestLimits(BaseModel):
         description="Largest body after gzip or deflate is undone, bytes: 413.",
     )
     max_held_bytes: int = Field(
-        default=512 * _MIB, ge=1024, description="Most bytes of the bodies of all requests that are not answered yet, together: 503."
+        default=512 * _MIB,
+        ge=1024,
+        description="Most bytes of the bodies of all requests that are not answered yet, together: 503.",
     )
     max_chunks: int = Field(default=65536, ge=1, description="Most chunks of one chunked body: 413.")
     max_headers: int = Field(default=100, ge=8, le=10000, description="Most header lines of one request: 431.")
