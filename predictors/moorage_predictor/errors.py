@@ -91,6 +91,9 @@ class ControlDisabled(RequestError):
     status = 403
     code = grpc = "PERMISSION_DENIED"
 
+    def __init__(self) -> None:
+        super().__init__("changing models and settings is off: start the predictor with --control-endpoints=true")
+
 
 class NotFound(RequestError):
     """No such path, model or version."""

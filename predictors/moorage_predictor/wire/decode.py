@@ -189,6 +189,12 @@ def datatype_of(name: str, given: Any) -> Datatype:
     return found
 
 
+def rows_of(request: InferRequest) -> int:
+    """For the statistics: the first dimension of the first input."""
+    shape: list[int] = request.inputs[0].shape
+    return shape[0] if shape else 1
+
+
 def check_parameters(parameters: Any, where: str) -> None:
     """Refuse what is not an object of strings, numbers and booleans.
 

@@ -21,6 +21,7 @@ from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.control import LogSettings
+from moorage_predictor.wire.decode import rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 from moorage_predictor.wire.repository import Repository
@@ -124,8 +125,7 @@ class _Service:
                 request = await asyncio.to_thread(infer_request, message, found.version, self._limits)
             else:
                 request = infer_request(message, found.version, self._limits)
-            shape = request.inputs[0].shape
-            rows, parsed, inferred = shape[0] if shape else 1, perf_counter_ns(), 0
+            rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
 
             def encode(result: Any) -> Any:
                 nonlocal inferred
@@ -206,9 +206,7 @@ class _Service:
 
     def _check_control(self) -> None:
         if not self._control:
-            raise ControlDisabled(
-                "changing models and settings is off: start the predictor with --control-endpoints=true"
-            )
+            raise ControlDisabled
 
     async def TraceSetting(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Show trace settings, and change those that the request names."""

@@ -28,6 +28,7 @@ TRIALS: Final = 32
 WINDOW: Final = 1000
 """Calls on the loop among which the long ones are counted."""
 LONG_IN_A_ROW: Final = 4
+"""A busy machine does not interrupt so many calls one after the other: the model waits for something."""
 MOST_TRIALS: Final = 32_000
 """Each time that it was found too slow for the loop a model needs ten times as many calls in the thread, up to this."""
 

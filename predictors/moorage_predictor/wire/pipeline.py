@@ -65,22 +65,16 @@ class Pipeline:
         explains = own_call or not _is_sdks(model, "explain") or getattr(model, "explainer_host", None)
         self.explains = bool(explains)
 
-    async def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Answer:
+    def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
         """Answer one request: a dictionary for V1, an `InferRequest` for V2. `encode` is called with the model's answer
         before the next request reaches the model, which may then write over what it returned.
 
         Raises:
             RequestError: what the model raised, translated; `ModelFault` if it is no error that it may raise.
         """
-        self.active += 1
-        try:
-            return await self._predict(payload, headers, encode)
-        except Exception as error:
-            raise _translated(self._model.name, error) from error
-        finally:
-            self.active -= 1
+        return self._answer(self._predict, payload, headers, encode)
 
-    async def explain(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Answer:
+    def explain(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
         """The same with the model's `explain`.
 
         Raises:
@@ -88,9 +82,12 @@ class Pipeline:
         """
         if not self.explains:
             raise Unsupported(f"the model {self._model.name} gives no explanations")
+        return self._answer(self._explain, payload, headers, encode)
+
+    async def _answer(self, call: Call, payload: Any, headers: Headers, encode: Encode) -> Answer:
         self.active += 1
         try:
-            return await self._explain(payload, headers, encode)
+            return await call(payload, headers, encode)
         except Exception as error:
             raise _translated(self._model.name, error) from error
         finally:

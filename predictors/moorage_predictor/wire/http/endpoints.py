@@ -192,9 +192,7 @@ class Endpoints:
 
     async def _settings(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         if not self._control:
-            raise ControlDisabled(
-                "changing models and settings is off: start the predictor with --control-endpoints=true"
-            )
+            raise ControlDisabled
         return await self._object(scope, receive)
 
     async def _object(self, scope: Scope, receive: Receive) -> dict[str, Any]:

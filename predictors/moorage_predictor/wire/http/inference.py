@@ -17,7 +17,7 @@ from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire import cloudevents
-from moorage_predictor.wire.decode import infer_request, parse_object, raw_request
+from moorage_predictor.wire.decode import infer_request, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
 from moorage_predictor.wire.http.answers import JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
@@ -46,7 +46,6 @@ _SERVERS_OWN: Final = frozenset(
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HeaderList = list[tuple[bytes, bytes]]
-_Moments = tuple[int, int, int, int]
 
 
 class _Answerer(Protocol):
@@ -73,7 +72,7 @@ class Inference:
                 request = await asyncio.to_thread(_v2_request, served, body, headers, limits)
             else:
                 request = _v2_request(served, body, headers, limits)
-            rows, parsed, inferred = _rows(request), perf_counter_ns(), 0
+            rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
             pipeline = served.admit()
 
             def encode(result: Any) -> tuple[list[Any], int | None]:
@@ -189,11 +188,6 @@ def _v1_payload(
     elif "inputs" not in payload:
         raise InvalidInput("the body: expected instances (a list of rows) or inputs, found neither")
     return payload, event
-
-
-def _rows(request: InferRequest) -> int:
-    shape = request.inputs[0].shape
-    return shape[0] if shape else 1
 
 
 def _with(headers: _HeaderList, extra: dict[str, str]) -> _HeaderList:
