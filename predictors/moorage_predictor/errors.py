@@ -19,8 +19,9 @@ an exit code.
         ├── HeadersTooLarge        431
         ├── ModelFault             500 / INTERNAL: the model's own code failed
         ├── Unsupported            501 / UNIMPLEMENTED
-        └── ModelUnavailable       503 / UNAVAILABLE; trying again helps
-            └── Overloaded             too many requests wait
+        ├── ModelUnavailable       503 / UNAVAILABLE; trying again helps
+        │   └── Overloaded             too many requests wait
+        └── DeadlineExceeded       504 / DEADLINE_EXCEEDED
 """
 
 # ruff: noqa: N818 - named as the KServe SDK names its own
@@ -168,3 +169,17 @@ class Overloaded(ModelUnavailable):
     """As many requests wait as may."""
 
     code = "SERVER_OVERLOADED"
+
+    def __init__(self, text: str, retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(RequestError):
+    """The caller's own deadline passed before there was an answer."""
+
+    status = 504
+    code = grpc = "DEADLINE_EXCEEDED"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the model answered")

@@ -1,0 +1,258 @@
+"""One model's queue. Called by `wire/pipeline.py` and `wire/model.py`, on the server's event loop.
+
+    submit() -> Item in the bucket of its shape -> a batch, when a worker is free -> run() -> the Item's own future
+
+Every item carries its own future, so one that is cancelled, too late or faulty takes nothing of its neighbours with it.
+Nothing waits for company while a worker is idle: a batch is what has gathered while the workers were busy, or in one turn
+of the event loop. `max_queue_delay_s` is for models whose cost hardly grows with the rows.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from time import perf_counter
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from moorage_predictor.errors import DeadlineExceeded, ModelFault, Overloaded
+
+_log = logging.getLogger(__name__)
+
+Payload = TypeVar("Payload")
+_Payload = TypeVar("_Payload", contravariant=True)
+Outcome = Sequence[Any]
+"""For each item, in order, its result, or the exception that is its own fault."""
+
+DEFAULT_PRIORITY: Final = 5
+LAST_PRIORITY: Final = 10
+"""1 is served first."""
+_NEWEST: Final = 0.2
+"""Share of the newest measurement in the average."""
+
+
+class Run(Protocol[_Payload]):
+    """Works on one batch. `alone`: no other batch runs or waits, so it may take the whole machine."""
+
+    def __call__(self, payloads: Sequence[_Payload], *, alone: bool) -> Awaitable[Outcome]: ...
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How batches are made."""
+
+    max_batch_size: int
+    """Rows; an item with more runs by itself."""
+    max_queue_size: int
+    """Rows that may wait."""
+    max_queue_delay_s: float = 0.0
+    """How long a row may wait for company although a worker is idle, if the batch before had company too."""
+    workers: int = 1
+    """Batches at a time."""
+
+
+class Item(Generic[Payload]):
+    """One request, or a part of one."""
+
+    __slots__ = ("future", "payload", "rows", "since")
+
+    def __init__(self, payload: Payload, rows: int, since: float, future: "asyncio.Future[Any]") -> None:
+        self.payload = payload
+        self.rows = rows
+        self.since = since
+        self.future = future
+
+
+Bucket = list[tuple[int, int, Item[Payload]]]
+"""A heap by priority and arrival."""
+
+
+class Batcher(Generic[Payload]):
+    """One model's queue and the batches in work."""
+
+    def __init__(
+        self,
+        run: Run[Payload],
+        limits: BatchLimits,
+        observe: Callable[[int, float, float, int], None] = lambda rows, waited_s, run_s, items: None,
+    ) -> None:
+        """`observe` is told of each batch: rows, how long its items waited together, how long it ran, items."""
+        self._run = run
+        self._limits = limits
+        self._observe = observe
+        self._buckets: dict[Hashable, Bucket[Payload]] = {}
+        self._rows: dict[Hashable, int] = {}
+        self._waiting = 0
+        self._arrivals = 0
+        self._running = 0
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._had_company = False
+        self._seconds_per_row = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that no worker has taken yet."""
+        return self._waiting
+
+    @property
+    def running(self) -> int:
+        """Batches in work."""
+        return self._running
+
+    def submit(
+        self,
+        payload: Payload,
+        rows: int = 1,
+        key: Hashable = None,
+        priority: int = DEFAULT_PRIORITY,
+        deadline: float | None = None,
+    ) -> "asyncio.Future[Any]":
+        """The result's future; who no longer wants it cancels it. Only items with equal keys share a batch. `deadline` is
+        a moment of the loop's clock: then the future fails with `DeadlineExceeded`, and what still waits is not computed.
+
+        Raises:
+            Overloaded: the queue is full.
+            DeadlineExceeded: it is too late already.
+        """
+        if self._waiting and self._waiting + rows > self._limits.max_queue_size:
+            self._forget_done()
+            if self._waiting and self._waiting + rows > self._limits.max_queue_size:
+                raise Overloaded(f"{self._waiting} rows wait for the model; try again", self._retry_after_s())
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        item = Item(payload, rows, now, loop.create_future())
+        if deadline is not None:
+            if deadline <= now:
+                raise DeadlineExceeded
+            timer = loop.call_at(deadline, _expire, item.future)
+            item.future.add_done_callback(lambda _: timer.cancel())
+        self._arrivals += 1
+        heappush(self._buckets.setdefault(key, []), (priority, self._arrivals, item))
+        self._rows[key] = self._rows.get(key, 0) + rows
+        self._waiting += rows
+        self._schedule(loop)
+        return item.future
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not at once: what arrived in the same turn of the loop shares the batch.
+        if not self._scheduled and self._running < self._limits.workers:
+            self._scheduled = True
+            loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._buckets and (free := self._limits.workers - self._running) > 0:
+            now = loop.time()
+            starts, _, key = min(
+                ((self._starts(key, now), bucket[0][:2], key) for key, bucket in self._buckets.items()),
+                key=lambda found: found[:2],
+            )
+            if starts > now:
+                self._timer = loop.call_at(starts, self._dispatch)
+                return
+            batch = self._take(key, free)
+            if batch:
+                self._running += 1
+                alone = self._running == 1 and not self._waiting
+                task = loop.create_task(self._work(batch, alone))
+                self._tasks.add(task)  # a loop holds its tasks weakly
+                task.add_done_callback(self._tasks.discard)
+
+    def _starts(self, key: Hashable, now: float) -> float:
+        """When a batch of this key may start; 0 if now."""
+        delay = self._limits.max_queue_delay_s
+        if not delay or not self._had_company or self._rows[key] >= self._limits.max_batch_size:
+            return 0.0
+        starts = self._buckets[key][0][2].since + delay
+        return starts if starts > now else 0.0
+
+    def _take(self, key: Hashable, free: int) -> list[Item[Payload]]:
+        """The next batch of this key: an equal share of it for each free worker, as far as one batch may hold it."""
+        bucket = self._buckets[key]
+        most = min(self._limits.max_batch_size, math.ceil(self._rows[key] / free))
+        batch: list[Item[Payload]] = []
+        rows = 0
+        while bucket:
+            item = bucket[0][2]
+            if batch and not item.future.done() and rows + item.rows > most:
+                break
+            heappop(bucket)
+            self._rows[key] -= item.rows
+            self._waiting -= item.rows
+            if not item.future.done():
+                batch.append(item)
+                rows += item.rows
+        if not bucket:
+            del self._buckets[key], self._rows[key]
+        return batch
+
+    async def _work(self, batch: list[Item[Payload]], alone: bool) -> None:
+        loop = asyncio.get_running_loop()
+        taken, started = loop.time(), perf_counter()
+        rows = sum(item.rows for item in batch)
+        try:
+            await self._compute(batch, alone)
+        finally:
+            seconds = perf_counter() - started
+            self._running -= 1
+            self._had_company = len(batch) > 1
+            newest = seconds / rows
+            self._seconds_per_row += (newest - self._seconds_per_row) * (_NEWEST if self._seconds_per_row else 1)
+            for item in batch:
+                if not item.future.done():  # the loop is ending
+                    item.future.cancel()
+            self._observe(rows, sum(taken - item.since for item in batch), seconds, len(batch))
+            if self._buckets:
+                self._schedule(loop)
+
+    async def _compute(self, batch: list[Item[Payload]], alone: bool) -> None:
+        try:
+            outcome = await self._run([item.payload for item in batch], alone=alone)
+            if len(outcome) != len(batch):
+                raise ModelFault(f"{len(batch)} requests went into one batch, {len(outcome)} answers came out")
+        except Exception as error:  # noqa: BLE001 - handed to whom it concerns
+            if len(batch) == 1:
+                _settle(batch[0], error)
+                return
+            _log.info("a batch failed; its requests run one by one", extra={"requests": len(batch)})
+            for item in batch:
+                if not item.future.done():
+                    await self._compute([item], False)
+            return
+        for item, result in zip(batch, outcome, strict=True):
+            _settle(item, result)
+
+    def _forget_done(self) -> None:
+        """Let go of what was cancelled or came too late while it waited."""
+        for key in list(self._buckets):
+            bucket = sorted(entry for entry in self._buckets[key] if not entry[2].future.done())
+            self._waiting -= self._rows[key]
+            if bucket:
+                self._buckets[key], self._rows[key] = bucket, sum(entry[2].rows for entry in bucket)
+                self._waiting += self._rows[key]
+            else:
+                del self._buckets[key], self._rows[key]
+
+    def _retry_after_s(self) -> int:
+        return max(1, math.ceil(self._waiting * self._seconds_per_row / self._limits.workers))
+
+
+def _settle(item: Item[Any], result: Any) -> None:
+    if item.future.done():
+        return
+    if isinstance(result, BaseException):
+        item.future.set_exception(result)
+    else:
+        item.future.set_result(result)
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded())
