@@ -93,6 +93,24 @@ class PredictorSettings(RequestLimits):
         description="Let callers load and unload the model and change trace and log settings. With one worker only.",
     )
 
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Most rows of one forward pass. Without it 8 for image-classification, and 1, which is no batching, "
+        "for a class of yours.",
+    )
+    max_queue_delay_ms: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Longest wait of a row for company while the model is idle. Rows that come while it is busy share the "
+        "next pass without it.",
+    )
+    max_queue_size: int = Field(
+        default=256, ge=1, le=100_000, description="Most rows that wait for the model: 503 with Retry-After."
+    )
+
     top_k: int = Field(default=5, ge=1, le=1000, description="How many classes an answer lists.")
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
     max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")

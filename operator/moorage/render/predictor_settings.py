@@ -2,6 +2,7 @@
 
 from moorage.api.predictor import MODEL_DIR, PredictorSettings
 from moorage.api.v1alpha1 import ModelDeployment
+from moorage.api.v1alpha1.section import seconds
 from moorage.render.storage import source
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -32,7 +33,12 @@ def local_settings(deployment: ModelDeployment, **surroundings: object) -> Predi
 
 
 def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
-    model = deployment.spec.model
+    model, batching = deployment.spec.model, deployment.spec.predictor.batching
+    stated = {
+        "max_batch_size": batching and batching.max_batch_size,
+        "max_queue_delay_ms": batching and batching.max_queue_delay and 1000 * seconds(batching.max_queue_delay),
+        "max_queue_size": batching and batching.max_queue_size,
+    }
     return PredictorSettings.model_validate(
         {
             "model_name": deployment.model_name,
@@ -40,6 +46,7 @@ def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorS
             "task": model.task,
             "architecture": model.architecture,
             "sha256": model.sha256,
+            **{name: value for name, value in stated.items() if value is not None},
             **surroundings,
         }
     )

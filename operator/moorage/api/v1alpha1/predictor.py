@@ -115,9 +115,12 @@ class Resources(Section):
 class Batching(Section):
     """Dynamic batching: rows of several requests run in one forward pass."""
 
-    max_batch_size: int | None = Field(default=None, ge=1, le=1024, description="Most rows of one forward pass.")
+    max_batch_size: int | None = Field(
+        default=None, ge=1, le=1024, description="Most rows of one forward pass; 8 without it."
+    )
     max_queue_delay: Duration | None = Field(
-        default=None, description="Longest wait of a row for company, for instance 5ms."
+        default=None,
+        description="Longest wait of a row for company while the model is idle, for instance 5ms; none without it.",
     )
     max_queue_size: int | None = Field(
         default=None, ge=1, le=100000, description="Rows that may wait; the next one is answered 503 with Retry-After."
@@ -175,7 +178,7 @@ class Predictor(Section):
         default=None, max_length=8, description="Secrets of this namespace that the kubelet uses to pull the image."
     )
     resources: Resources = Field(default_factory=Resources, description="CPU and memory of one pod.")
-    batching: Annotated[Batching | None, NOT_YET] = Field(default=None, description="Dynamic batching.")
+    batching: Batching | None = Field(default=None, description="Dynamic batching.")
     precision: Annotated[Literal["fp32", "bf16", "fp16", "int8", "auto"] | None, NOT_YET] = Field(
         default=None, description="Number format of the forward pass; auto measures and picks."
     )
