@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from moorage_predictor.errors import DeadlineExceeded, ModelFault, Overloaded
+from moorage_predictor.errors import ModelFault, Overloaded
 
 _log = logging.getLogger(__name__)
 
@@ -108,27 +108,19 @@ class Batcher(Generic[Payload]):
         rows: int = 1,
         key: Hashable = None,
         priority: int = DEFAULT_PRIORITY,
-        deadline: float | None = None,
     ) -> "asyncio.Future[Any]":
-        """The result's future; who no longer wants it cancels it. Only items with equal keys share a batch. `deadline` is
-        a moment of the loop's clock: then the future fails with `DeadlineExceeded`, and what still waits is not computed.
+        """The result's future. Who no longer wants it cancels it, and then it is not computed, unless its batch runs
+        already. Only items with equal keys share a batch.
 
         Raises:
             Overloaded: the queue is full.
-            DeadlineExceeded: it is too late already.
         """
         if self._waiting and self._waiting + rows > self._limits.max_queue_size:
             self._forget_done()
             if self._waiting and self._waiting + rows > self._limits.max_queue_size:
                 raise Overloaded(f"{self._waiting} rows wait for the model; try again", self._retry_after_s())
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        item = Item(payload, rows, now, loop.create_future())
-        if deadline is not None:
-            if deadline <= now:
-                raise DeadlineExceeded
-            timer = loop.call_at(deadline, _expire, item.future)
-            item.future.add_done_callback(lambda _: timer.cancel())
+        item = Item(payload, rows, loop.time(), loop.create_future())
         self._arrivals += 1
         heappush(self._buckets.setdefault(key, []), (priority, self._arrivals, item))
         self._rows[key] = self._rows.get(key, 0) + rows
@@ -230,7 +222,7 @@ class Batcher(Generic[Payload]):
             _settle(item, result)
 
     def _forget_done(self) -> None:
-        """Let go of what was cancelled or came too late while it waited."""
+        """Let go of what was cancelled while it waited."""
         for key in list(self._buckets):
             bucket = sorted(entry for entry in self._buckets[key] if not entry[2].future.done())
             self._waiting -= self._rows[key]
@@ -251,8 +243,3 @@ def _settle(item: Item[Any], result: Any) -> None:
         item.future.set_exception(result)
     else:
         item.future.set_result(result)
-
-
-def _expire(future: "asyncio.Future[Any]") -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded())

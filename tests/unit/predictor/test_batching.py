@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage_predictor.batching import Batcher, BatchLimits
-from moorage_predictor.errors import DeadlineExceeded, InvalidInput, ModelFault, Overloaded
+from moorage_predictor.errors import InvalidInput, ModelFault, Overloaded
 
 
 class Model:
@@ -182,33 +182,6 @@ class TestWhoGoes:
         model.open.set()
         assert await stays == 4
 
-    async def test_a_deadline_that_passes_in_the_queue_is_answered_then_and_not_computed(self):
-        model = Model()
-        queue = batcher(model)
-        model.open.clear()
-        first = queue.submit(1)
-        await turns()
-        late = queue.submit(2, deadline=asyncio.get_running_loop().time() + 0.01)
-        with pytest.raises(DeadlineExceeded):
-            await late
-        model.open.set()
-        assert await first == 2
-        await turns()
-        assert model.batches == [[1]]
-
-    async def test_a_deadline_that_passes_during_the_forward_pass_is_answered_then(self):
-        model = Model()
-        queue = batcher(model)
-        model.open.clear()
-        with pytest.raises(DeadlineExceeded):
-            await queue.submit(1, deadline=asyncio.get_running_loop().time() + 0.01)
-        model.open.set()
-        assert await queue.submit(2) == 4
-
-    async def test_a_deadline_in_the_past_is_refused(self):
-        with pytest.raises(DeadlineExceeded):
-            batcher(Model()).submit(1, deadline=asyncio.get_running_loop().time())
-
 
 class TestFullQueue:
     async def test_a_full_queue_refuses_and_says_when_to_come_again(self):
@@ -251,7 +224,7 @@ async def test_what_is_observed_adds_up():
 @settings(max_examples=60, deadline=None)
 @given(
     arrivals=st.lists(
-        st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(1, 10), st.sampled_from(["stay", "go", "late"])),
+        st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(1, 10), st.booleans()),
         max_size=40,
     ),
     size=st.integers(1, 8),
@@ -265,18 +238,14 @@ def test_every_answer_is_its_own_callers_whatever_the_others_do(arrivals, size, 
         await asyncio.sleep(0)
         return [number for number, _, _ in payloads]
 
-    async def call(queue, number, rows, key, priority, how):
+    async def call(queue, number, rows, key, priority, goes):
         await asyncio.sleep(0.0001 * (number % 7))
-        deadline = asyncio.get_running_loop().time() + 0.0005 if how == "late" else None
-        answer = queue.submit((number, key, rows), rows, key, priority, deadline)
-        if how == "go":
+        answer = queue.submit((number, key, rows), rows, key, priority)
+        if goes:
             await asyncio.sleep(0)
             answer.cancel()
             return True
-        try:
-            return await answer == number
-        except DeadlineExceeded:
-            return how == "late"
+        return await answer == number
 
     async def everybody():
         queue = batcher(model, size=size, workers=workers, delay=delay)
