@@ -1,4 +1,4 @@
-"""The protocols, V1, V2 REST (JSON and binary) and V2 gRPC, through one `kserve.Model`. Only this room imports kserve.
+"""The protocols, V1, V2 REST (JSON and binary) and V2 gRPC, to one model. Only `sdk.py` imports kserve, for its models.
 
 bytes -> http | grpc -> requests (InferRequest) -> model -> tensors | v1 -> the task -> tensors | v1 -> bytes
 """

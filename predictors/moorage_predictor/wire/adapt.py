@@ -1,4 +1,4 @@
-"""What was loaded -> a `kserve.Model`, whichever of three it is. Called by `runtime`, in the thread that loads.
+"""What was loaded -> the model that is served, whichever of three it is. Called by `runtime`, in the thread that loads.
 
 | loaded                                   | becomes                                             |
 |------------------------------------------|-----------------------------------------------------|
@@ -7,22 +7,15 @@
 | an object with `predict(inputs)`         | `ArrayModel`: a dictionary of arrays in and out     |
 """
 
-import asyncio
-import inspect
-import logging
 from typing import Any
 
 import numpy as np
-from kserve import InferOutput, InferRequest, InferResponse, Model
-from kserve.model import BaseKServeModel
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelFault
-from moorage_predictor.tasks.image_classification import ImageClassifier
 from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES
-from moorage_predictor.wire.model import ClassifierModel
-
-_log = logging.getLogger(__name__)
+from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
+from moorage_predictor.wire.pipeline import Model, sdk_of
 
 
 def adapted(loaded: Any, settings: PredictorSettings) -> Model:
@@ -31,42 +24,24 @@ def adapted(loaded: Any, settings: PredictorSettings) -> Model:
     Raises:
         LoadFailed: it is none of the three, or says that it did not load.
     """
-    if isinstance(loaded, ImageClassifier):
+    if settings.task == "image-classification":
+        from moorage_predictor.wire.model import ClassifierModel  # other tasks need no Pillow
+
         return ClassifierModel(settings.model_name, loaded, max_image_bytes=settings.max_image_bytes)
-    if isinstance(loaded, BaseKServeModel):
-        return _ready(loaded, settings)
+    if sdk := sdk_of(loaded):
+        model: Model = sdk.ready(loaded, settings.task)
+        return model
     if callable(getattr(loaded, "predict", None)):
         return ArrayModel(settings.model_name, loaded)
     raise LoadFailed(f"--task {settings.task}", "expected a kserve.Model or a class with predict(inputs)")
 
 
-def _ready(model: Any, settings: PredictorSettings) -> Model:
-    """The SDK drops a model that is not ready when it is registered; its documented example even says so of itself after
-    it has loaded. Here what counts is that loading did not fail."""
-    if getattr(model, "engine", False):
-        raise LoadFailed(f"--task {settings.task}", "models that start an engine of their own are not supported")
-    if not model.ready:
-        try:
-            model.load()
-        except (Exception, SystemExit) as error:
-            raise LoadFailed(f"--task {settings.task}", f"load() failed: {type(error).__name__}: {error}") from error
-    if not model.ready:
-        _log.warning("the model says ready=False after load(); it is served", extra={"model": settings.model_name})
-    model.start()
-    model.ready = True
-    for declares in ("get_input_types", "get_output_types"):
-        if inspect.iscoroutinefunction(declare := getattr(model, declares, None)):
-            declared = asyncio.run(declare())
-            setattr(model, declares, lambda declared=declared: declared)
-    return model
-
-
-class ArrayModel(Model):  # type: ignore[misc]  # the SDK has no types
+class ArrayModel:
     """A class of the user's whose `predict` takes and returns a dictionary of arrays by name; for V2, and for V1's
     `instances`, which arrive as the one input `instances` and leave as the first output's rows."""
 
     def __init__(self, name: str, own: Any) -> None:
-        super().__init__(name)
+        self.name = name
         self._own = own
         self.ready = True
 

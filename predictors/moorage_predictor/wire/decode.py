@@ -1,4 +1,4 @@
-"""A V2 REST body -> the SDK's `InferRequest`, parsed and checked once. Called by `wire/http/inference.py`.
+"""A V2 REST body -> an `InferRequest`, parsed and checked once. Called by `wire/http/inference.py`.
 
     | JSON, Inference-Header-Content-Length bytes | input 0, binary_data_size bytes | input 1 ... |
 
@@ -6,25 +6,17 @@ The SDK's own decoder answers a client's mistakes with 500 or, worse, 200, and c
 each mistake is an `InvalidInput` that names the input, and a binary tensor is a view of the body.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import orjson
-from kserve import InferRequest
-from kserve.protocol.infer_type import RequestedOutput
 
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.wire.datatypes import BYTES, DATATYPES, Datatype
-from moorage_predictor.wire.tensor import (
-    Buffer,
-    Tensor,
-    array_of_bytes,
-    array_of_json,
-    checked_shape,
-    kind,
-    short,
-)
+from moorage_predictor.wire.messages import TYPES, InferRequest, RequestedOutput, Tensor, Types
+from moorage_predictor.wire.tensor import Buffer, array_of_bytes, array_of_json, checked_shape, kind, short
 
 MAX_NAME: Final = 256
 _PARAMETER_TYPES: Final = frozenset({str, bool, int, float})
@@ -72,9 +64,9 @@ def _deeper_than(depth: int, value: Any) -> bool:
 
 
 def infer_request(
-    body: Buffer, json_length: str | None, model_name: str, version: str, limits: RequestLimits
+    body: Buffer, json_length: str | None, model_name: str, version: str, limits: RequestLimits, types: Types = TYPES
 ) -> InferRequest:
-    """The request in `body`.
+    """The request in `body`, made of `types`.
 
     Raises:
         InvalidInput: it does not follow the protocol; the message says where.
@@ -84,7 +76,7 @@ def infer_request(
     else:
         end = _json_end(json_length, len(body))
         document, binary = parse_object(body[:end], limits), _Binary(memoryview(body)[end:])
-    inputs = _inputs(document, binary, limits)
+    inputs = _inputs(document, binary, limits, types.tensor)
     request_id = document.get("id")
     if request_id is not None and type(request_id) is not str:
         raise InvalidInput(f"id: expected a string, found {kind(request_id)}")
@@ -92,16 +84,8 @@ def infer_request(
     if parameters is not None:
         check_parameters(parameters, "parameters")
     outputs = document.get("outputs")
-    return InferRequest(
-        model_name,
-        inputs,
-        request_id,
-        None,
-        False,
-        parameters,
-        None if outputs is None else _outputs(outputs, limits),
-        version,
-    )
+    requested = None if outputs is None else _outputs(outputs, limits, types)
+    return types.request(model_name, inputs, request_id, parameters, requested, version)
 
 
 class _Binary:
@@ -128,7 +112,9 @@ def _json_end(json_length: str, body_length: int) -> int:
     return end
 
 
-def _inputs(document: dict[str, Any], binary: _Binary, limits: RequestLimits) -> list[Tensor]:
+def _inputs(
+    document: dict[str, Any], binary: _Binary, limits: RequestLimits, make: Callable[..., Tensor]
+) -> list[Tensor]:
     items = document.get("inputs")
     if type(items) is not list or not items:
         raise InvalidInput(f"inputs: expected a list of objects, found {kind(items)}")
@@ -137,7 +123,7 @@ def _inputs(document: dict[str, Any], binary: _Binary, limits: RequestLimits) ->
     tensors: list[Tensor] = []
     left = limits.max_elements
     for item in items:
-        tensor = _input(item, binary, left, limits)
+        tensor = _input(item, binary, left, limits, make)
         left -= tensor.as_numpy().size
         tensors.append(tensor)
     if len(tensors) > 1:
@@ -147,7 +133,7 @@ def _inputs(document: dict[str, Any], binary: _Binary, limits: RequestLimits) ->
     return tensors
 
 
-def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits) -> Tensor:
+def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits, make: Callable[..., Tensor]) -> Tensor:
     if type(item) is not dict:
         raise InvalidInput(f"inputs: expected objects, found {kind(item)}")
     name = item.get("name")
@@ -165,14 +151,13 @@ def _input(item: Any, binary: _Binary, left: int, limits: RequestLimits) -> Tens
     if (binary_size is None) == (data is None):
         raise InvalidInput(f"{name}: expected either data or parameters.binary_data_size")
     if binary_size is None:
-        return Tensor(
-            name, shape, datatype, array_of_json(name, datatype, shape, size, data), data=data, parameters=parameters
-        )
+        array = array_of_json(name, datatype, shape, size, data)
+        return make(name, shape, datatype, array, data=data, parameters=parameters)
     raw = binary.take(name, binary_size)
     # A model that sends its request on must not announce bytes that it no longer has.
     parameters = {key: value for key, value in (parameters or {}).items() if key != "binary_data_size"}
     array = array_of_bytes(name, datatype, shape, size, raw, limits.max_json_values)
-    return Tensor(name, shape, datatype, array, parameters=parameters)
+    return make(name, shape, datatype, array, parameters=parameters)
 
 
 def datatype_of(name: str, given: Any) -> Datatype:
@@ -222,7 +207,7 @@ def check_unique(names: list[str], where: str) -> None:
         raise InvalidInput(f"{where}: {short(twice)} is there twice")
 
 
-def _outputs(items: Any, limits: RequestLimits) -> list[RequestedOutput] | None:
+def _outputs(items: Any, limits: RequestLimits, types: Types) -> list[RequestedOutput] | None:
     if type(items) is not list:
         raise InvalidInput(f"outputs: expected a list of objects, found {kind(items)}")
     if len(items) > limits.max_tensors:
@@ -235,13 +220,18 @@ def _outputs(items: Any, limits: RequestLimits) -> list[RequestedOutput] | None:
         parameters = item.get("parameters")
         if parameters is not None:
             check_parameters(parameters, f"outputs: {short(name)}: parameters")
-        outputs.append(RequestedOutput(name, parameters))
+        outputs.append(types.requested_output(name, parameters))
     check_unique([output.name for output in outputs], "outputs")
     return outputs or None
 
 
 def raw_request(
-    body: Buffer, input_types: list[dict[str, Any]], model_name: str, version: str, limits: RequestLimits
+    body: Buffer,
+    input_types: list[dict[str, Any]],
+    model_name: str,
+    version: str,
+    limits: RequestLimits,
+    types: Types = TYPES,
 ) -> InferRequest:
     """A body that is one input's data and nothing else, for a model with one input: the raw binary request.
 
@@ -261,14 +251,15 @@ def raw_request(
         array = np.empty(1, dtype=np.object_)
         array[0] = bytes(body)
         shape = [1] * max(1, len(declared["shape"]))
-        return InferRequest(model_name, [Tensor(name, shape, datatype, array.reshape(shape))], model_version=version)
+        inputs = [types.tensor(name, shape, datatype, array.reshape(shape))]
+        return types.request(model_name, inputs, model_version=version)
     shape = _shape_from_size(name, list(declared["shape"]), len(body), datatype.dtype.itemsize)
     size = len(body) // datatype.dtype.itemsize
     if size > limits.max_elements:
         raise InvalidInput(f"{name}: expected at most {limits.max_elements} elements in a request, found {size}")
     own = body if isinstance(body, bytearray) else bytearray(body)
     array = array_of_bytes(name, datatype, shape, size, own, limits.max_json_values)
-    return InferRequest(model_name, [Tensor(name, shape, datatype, array)], model_version=version)
+    return types.request(model_name, [types.tensor(name, shape, datatype, array)], model_version=version)
 
 
 def _shape_from_size(name: str, declared: list[int], size: int, itemsize: int) -> list[int]:

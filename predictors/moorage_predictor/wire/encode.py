@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from kserve import InferOutput, InferRequest, InferResponse
 from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.classification import classified
 from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES, DATATYPES, Datatype
+from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
 from moorage_predictor.wire.tensor import bytes_of_elements, short
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -68,7 +68,7 @@ def infer_response(
                 described["parameters"] = output.parameters
             described["data"] = _json_data(output)
         outputs.append(described)
-    document = {"model_name": request.model_name, "model_version": version, "outputs": outputs}
+    document: dict[str, Any] = {"model_name": request.model_name, "model_version": version, "outputs": outputs}
     if (request_id := request.id or response.id) is not None:
         document["id"] = request_id
     if response.parameters:
@@ -112,15 +112,15 @@ def _select(output: InferOutput, binary: bool, asked: dict[str, Any] | None, lab
 
 
 def array_of(output: InferOutput, datatype: Datatype) -> NDArray[Any]:
-    """An output's data, whichever of the SDK's three forms the model chose.
+    """An output's data: an array, or of the SDK's outputs whichever of three forms the model chose.
 
     Raises:
         ModelFault: it does not fit the datatype or the shape that the output says.
     """
-    data: Any = output._data
-    shape = output._shape  # the properties cost more, on the hot path
+    data: Any = output.data
+    shape = output.shape
     if not isinstance(data, np.ndarray):
-        if data is None and output._raw_data is None:
+        if data is None and getattr(output, "_raw_data", None) is None:
             raise ModelFault(f"output {output.name}: the model gave no data")
         try:
             data = output.as_numpy()

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
-from kserve import InferResponse
 
 from moorage import __version__
 from moorage.api.oip import SERVICE
@@ -24,6 +23,7 @@ from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
+from moorage_predictor.wire.messages import InferResponse
 from moorage_predictor.wire.repository import Repository
 
 _log = logging.getLogger(__name__)
@@ -120,11 +120,11 @@ class _Service:
         try:
             message = pb.ModelInferRequest.FromString(body)
             found = served = self._repository.find(message.model_name, message.model_version)
-            found.admit()
+            types = found.admit().types
             if len(body) > _PARSE_HERE:
-                request = await asyncio.to_thread(infer_request, message, found.version, self._limits)
+                request = await asyncio.to_thread(infer_request, message, found.version, self._limits, types)
             else:
-                request = infer_request(message, found.version, self._limits)
+                request = infer_request(message, found.version, self._limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
 
             def encode(result: Any) -> Any:

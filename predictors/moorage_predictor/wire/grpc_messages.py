@@ -1,14 +1,13 @@
-"""gRPC's messages <-> the SDK's `InferRequest` and `InferResponse`. Called by `wire/grpc.py`.
+"""gRPC's messages <-> `InferRequest` and `InferResponse`. Called by `wire/grpc.py`.
 
 Data comes raw (`raw_input_contents`, as Triton's clients send it) or typed (`contents`); the answer goes the same way,
 save for FP16, which only raw bytes can carry.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from kserve import InferRequest, InferResponse
-from kserve.protocol.infer_type import RequestedOutput
 from numpy.typing import NDArray
 
 from moorage.api.limits import RequestLimits
@@ -17,14 +16,17 @@ from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.datatypes import BYTES, Datatype
 from moorage_predictor.wire.decode import MAX_NAME, check_unique, datatype_of
 from moorage_predictor.wire.encode import Labels, raw_bytes, selected
-from moorage_predictor.wire.tensor import Tensor, array_of_bytes, checked_shape, short
+from moorage_predictor.wire.messages import TYPES, InferRequest, InferResponse, Tensor, Types
+from moorage_predictor.wire.tensor import array_of_bytes, checked_shape, short
 
 _MAX_PARAMETERS: Final = 1000
 _NO_PARAMETERS: Final[dict[str, Any]] = {}
 
 
-def infer_request(message: pb.ModelInferRequest, version: str, limits: RequestLimits) -> InferRequest:
-    """The request in a message.
+def infer_request(
+    message: pb.ModelInferRequest, version: str, limits: RequestLimits, types: Types = TYPES
+) -> InferRequest:
+    """The request in a message, made of `types`.
 
     Raises:
         InvalidInput: it does not follow the protocol; the message says where.
@@ -39,23 +41,28 @@ def infer_request(message: pb.ModelInferRequest, version: str, limits: RequestLi
     tensors: list[Tensor] = []
     left = limits.max_elements
     for index, item in enumerate(inputs):
-        tensor = _input(item, raws[index] if raws else None, left, limits)
+        tensor = _input(item, raws[index] if raws else None, left, limits, types.tensor)
         left -= tensor.as_numpy().size
         tensors.append(tensor)
     if len(tensors) > 1:
         check_unique([tensor.name for tensor in tensors], "inputs")
-    outputs = [RequestedOutput(output.name, _parameters(output.parameters)) for output in message.outputs]
+    outputs = [types.requested_output(output.name, _parameters(output.parameters)) for output in message.outputs]
     if len(outputs) > 1:
         check_unique([output.name for output in outputs], "outputs")
     parameters = _parameters(message.parameters) if message.parameters else None
-    request = InferRequest(
-        message.model_name, tensors, message.id or None, None, True, parameters, outputs or None, version
+    return types.request(
+        message.model_name,
+        tensors,
+        message.id or None,
+        parameters,
+        outputs or None,
+        version,
+        from_grpc=True,
+        raw=bool(raws),
     )
-    request._use_raw_outputs = bool(raws)  # what the SDK's constructor does with raw_inputs
-    return request
 
 
-def _input(item: Any, raw: bytes | None, left: int, limits: RequestLimits) -> Tensor:
+def _input(item: Any, raw: bytes | None, left: int, limits: RequestLimits, make: Callable[..., Tensor]) -> Tensor:
     name = item.name
     if not 0 < len(name) <= MAX_NAME:
         raise InvalidInput(f"inputs: name: expected 1 to {MAX_NAME} characters, found {short(name)}")
@@ -72,7 +79,7 @@ def _input(item: Any, raw: bytes | None, left: int, limits: RequestLimits) -> Te
     # Over gRPC the SDK's lists hold bytes, and models decode them; over REST they hold text.
     data = array.ravel().tolist() if datatype is BYTES else None
     parameters = _parameters(item.parameters) if item.parameters else None
-    return Tensor(name, shape, datatype, array, data=data, parameters=parameters)
+    return make(name, shape, datatype, array, data=data, parameters=parameters)
 
 
 def _typed(name: str, datatype: Datatype, shape: list[int], size: int, contents: Any) -> NDArray[Any]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from moorage_predictor.errors import InvalidInput, PayloadTooLarge
 from moorage_predictor.tasks.image_classification import EncodedImages, Images, PixelImages, PreparedImages
-from moorage_predictor.wire.tensor import Tensor, kind, short
+from moorage_predictor.wire.messages import Tensor
+from moorage_predictor.wire.tensor import kind, short
 
 INPUT_NAME: Final = "image"
 MAX_BATCH: Final = 64

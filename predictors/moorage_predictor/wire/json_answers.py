@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from kserve import InferResponse
 
 from moorage_predictor.errors import ModelFault
+from moorage_predictor.wire.messages import InferResponse
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 

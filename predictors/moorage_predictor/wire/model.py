@@ -1,4 +1,4 @@
-"""The `kserve.Model`: the SDK's request object -> the task -> the SDK's response object, for every protocol.
+"""The image classifier as a model: a request -> the task -> an answer, for every protocol.
 
 Decoding and the forward pass run in a small pool of threads, so that the event loop stays free for health checks.
 """
@@ -10,16 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from kserve import InferRequest, InferResponse, Model
-
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Classification, ImageClassifier, Images
 from moorage_predictor.wire import images, outputs, v1
+from moorage_predictor.wire.messages import InferRequest, InferResponse
 
 _WORKERS: Final = max(1, min(4, os.cpu_count() or 1))
 
 
-class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
+class ClassifierModel:
     """One loaded classifier."""
 
     never_blocks = True
@@ -30,7 +29,7 @@ class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
     """A V1 instance may hold the file itself."""
 
     def __init__(self, name: str, classifier: ImageClassifier, *, max_image_bytes: int) -> None:
-        super().__init__(name)
+        self.name = name
         self._classifier = classifier
         self._max_image_bytes = max_image_bytes
         self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="predict")
@@ -46,7 +45,7 @@ class ClassifierModel(Model):  # type: ignore[misc]  # the SDK has no types
         return self._classifier.names if output == "logits" else None
 
     async def predict(self, payload: Any, headers: dict[str, str] | None = None) -> dict[str, Any] | InferResponse:
-        """Answer one request. The SDK calls it for V1 (a dict), V2 REST and gRPC (an InferRequest).
+        """Answer one request: of V1 a dictionary, of V2 REST and gRPC an InferRequest.
 
         Raises:
             RequestError: see `errors.py`.

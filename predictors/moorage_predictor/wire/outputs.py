@@ -1,14 +1,14 @@
-"""The task's answer -> the SDK's `InferResponse`, with the outputs that the request asked for. Called by `wire/model.py`."""
+"""The task's answer -> an `InferResponse`, with the outputs that the request asked for. Called by `wire/model.py`."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from kserve import InferOutput, InferRequest, InferResponse
 from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Classification
+from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
 
 DATATYPES: Final[Mapping[str, str]] = {
     "class_id": "INT64",
@@ -37,11 +37,7 @@ def wanted(request: InferRequest) -> list[str]:
 
 def response(request: InferRequest, requested: list[str], result: Classification) -> InferResponse:
     """The answer."""
-    return InferResponse(
-        response_id=request.id,
-        model_name=request.model_name,
-        infer_outputs=[_output(name, getattr(result, name)) for name in requested],
-    )
+    return InferResponse(request.id, request.model_name, [_output(name, getattr(result, name)) for name in requested])
 
 
 def _output(name: str, array: NDArray[Any]) -> InferOutput:

@@ -1,22 +1,20 @@
-"""What a request passes inside one `kserve.Model`: preprocess, predict or explain, postprocess. Called by `repository.py`.
+"""What a request passes inside one model: its hooks, off the server's event loop. Called by `repository.py`.
 
-The SDK asks anew for every request which hooks are coroutines, and times each with four histograms. Here that is found
-out once for each model, hooks that are the SDK's own are left out, and the rest is one call.
+A model of ours has `predict` alone. One that is a `kserve.Model` has preprocess, predict or explain, and postprocess; what
+is special about those stands in `sdk.py`.
 """
 
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Final
-
-import kserve.errors
-from kserve import Model
-from kserve.model import InferenceVerb
-from starlette.exceptions import HTTPException
+from types import ModuleType
+from typing import Any, Final, Protocol
 
 from moorage_predictor.errors import InvalidInput, ModelFault, ModelUnavailable, NotFound, RequestError, Unsupported
 from moorage_predictor.wire.lane import Lane, ModelLoop
+from moorage_predictor.wire.messages import TYPES
 
 _log = logging.getLogger(__name__)
 
@@ -32,14 +30,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_SDK_ERRORS: Final[tuple[tuple[type[Exception], type[RequestError]], ...]] = (
-    (kserve.errors.InvalidInput, InvalidInput),
-    (kserve.errors.InferenceError, InvalidInput),  # the SDK raises it for what a client asked for
-    (kserve.errors.ModelNotFound, NotFound),
-    (kserve.errors.ModelNotReady, ModelUnavailable),
-    (kserve.errors.ServerNotReady, ModelUnavailable),
-    (kserve.errors.UnsupportedProtocol, Unsupported),
+_THEIR_ERRORS: Final[tuple[tuple[str, str, type[RequestError]], ...]] = (
+    ("kserve.errors", "InvalidInput", InvalidInput),
+    ("kserve.errors", "InferenceError", InvalidInput),  # the SDK raises it for what a client asked for
+    ("kserve.errors", "ModelNotFound", NotFound),
+    ("kserve.errors", "ModelNotReady", ModelUnavailable),
+    ("kserve.errors", "ServerNotReady", ModelUnavailable),
+    ("kserve.errors", "UnsupportedProtocol", Unsupported),
 )
+"""Module, class, and what it is here."""
 _POLL_S: Final = 0.02
 _HTTP_ERRORS: Final[dict[int, type[RequestError]]] = {
     400: InvalidInput,
@@ -49,21 +48,54 @@ _HTTP_ERRORS: Final[dict[int, type[RequestError]]] = {
 }
 
 
+class Model(Protocol):
+    """What is served. It may have more: `explain`, as `predict`; `labels(output)`, names of an output's classes; and, true
+    where they are there, `never_blocks` (its coroutines may run on the server's loop), `fresh_outputs` (no answer is
+    written over by the next) and `takes_bytes` (a V1 instance may hold bytes where JSON has base64)."""
+
+    name: str
+    ready: bool
+
+    def predict(self, payload: Any, headers: Headers | None = None) -> Any:
+        """Answer one request, or give a coroutine that does: a dictionary for V1, an `InferRequest` for V2, which is
+        answered by an `InferResponse`."""
+
+    def stop(self) -> None:
+        """After the last request."""
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """`[{"name": ..., "datatype": ..., "shape": [...]}]`; -1 is any size."""
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """The same of its outputs."""
+
+
+def sdk_of(model: object) -> ModuleType | None:
+    """`sdk.py` if it is a `kserve.Model`. None is, before somebody has imported kserve: the model's own file does."""
+    if not isinstance(model, _known("kserve.model", "BaseKServeModel")):
+        return None
+    from moorage_predictor.wire import sdk
+
+    return sdk
+
+
 class Pipeline:
     """One model's hooks."""
 
-    def __init__(self, model: Any) -> None:
-        # Any: a kserve.Model, which has no types, or one of its bases.
-        self._model = model
+    def __init__(self, model: Model) -> None:
+        self._model: Any = model  # what a model may have besides is asked for by name
         self.active = 0
         """Requests in work and waiting."""
         self.lane = Lane(model.name)
         self._loop = None if getattr(model, "never_blocks", False) else ModelLoop(model.name)
-        own_call = type(model).__call__ is not Model.__call__
-        self._predict = self._whole(InferenceVerb.PREDICT) if own_call else self._hooks("predict")
-        self._explain = self._whole(InferenceVerb.EXPLAIN) if own_call else self._hooks("explain")
-        explains = own_call or not _is_sdks(model, "explain") or getattr(model, "explainer_host", None)
-        self.explains = bool(explains)
+        sdk = sdk_of(model)
+        self.types = sdk.TYPES if sdk else TYPES
+        """What requests to the model are made of."""
+        self.health: Callable[[], Awaitable[Any]] | None = sdk.health(model) if sdk else None
+        """The model's own health check, if it has one."""
+        self.explains = bool(sdk.explains(model) if sdk else hasattr(model, "explain"))
+        self._predict = self._way(sdk, "predict")
+        self._explain = self._way(sdk, "explain") if self.explains else self._predict
 
     def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
         """Answer one request: a dictionary for V1, an `InferRequest` for V2. `encode` is called with the model's answer
@@ -121,31 +153,13 @@ class Pipeline:
     async def _beside(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await (coroutine if self._loop is None else self._loop.run(coroutine))
 
-    def _whole(self, verb: InferenceVerb) -> Call:
-        """A model that has replaced `__call__` is called as the SDK would."""
+    def _way(self, sdk: ModuleType | None, name: str) -> Call:
+        """Of `predict` or `explain`."""
         model = self._model
-
-        async def call(payload: Any, headers: Headers, encode: Encode) -> Answer:
-            result = model(payload, headers=headers, verb=verb)
-            result = await result if inspect.isawaitable(result) else result
-            value, response_headers = result if isinstance(result, tuple) else (result, {})
-            return encode(value), response_headers
-
-        return self._on_own_loop(call)
-
-    def _on_own_loop(self, call: Callable[[Any, Headers, Encode], Coroutine[Any, Any, Answer]]) -> Call:
-        loop = self._loop
-        return call if loop is None else lambda payload, headers, encode: loop.run(call(payload, headers, encode))
-
-    def _hooks(self, name: str) -> Call:
-        model = self._model
-        # Only predict and postprocess know response headers, and only if the model asked for them.
-        with_headers = bool(getattr(model, "required_response_headers", False))
-        steps = [
-            _Step(getattr(model, hook), with_headers and hook in ("predict", "postprocess"))
-            for hook in ("preprocess", name, "postprocess")
-            if hook == name or not _is_sdks(model, hook)
-        ]
+        if sdk and sdk.has_own_call(model):
+            return self._whole(sdk.whole(model, name))
+        hooks = sdk.hooks(model, name) if sdk else [(getattr(model, name), False)]
+        steps = [_Step(*hook) for hook in hooks]
         if any(step.asynchronous for step in steps):
             return self._on_own_loop(lambda payload, headers, encode: _one_by_one(steps, payload, headers, encode))
         lane = self.lane
@@ -161,6 +175,17 @@ class Pipeline:
             return await lane.run(call)
 
         return in_lane
+
+    def _whole(self, own: Callable[[Any, Headers], Awaitable[Answer]]) -> Call:
+        async def call(payload: Any, headers: Headers, encode: Encode) -> Answer:
+            value, response_headers = await own(payload, headers)
+            return encode(value), response_headers
+
+        return self._on_own_loop(call)
+
+    def _on_own_loop(self, call: Callable[[Any, Headers, Encode], Coroutine[Any, Any, Answer]]) -> Call:
+        loop = self._loop
+        return call if loop is None else lambda payload, headers, encode: loop.run(call(payload, headers, encode))
 
 
 class _Step:
@@ -190,20 +215,23 @@ async def _one_by_one(steps: list[_Step], payload: Any, headers: Headers, encode
     return encode(payload), response_headers
 
 
-def _is_sdks(model: Any, hook: str) -> bool:
-    own = getattr(model, hook, None)
-    return getattr(own, "__func__", own) is getattr(Model, hook)
-
-
 def _translated(name: str, error: Exception) -> RequestError:
     if isinstance(error, RequestError):
         return error
-    for sdk, ours in _SDK_ERRORS:
-        if isinstance(error, sdk):
+    for module, theirs, ours in _THEIR_ERRORS:
+        if isinstance(error, _known(module, theirs)):
             return ours(str(error))
-    if isinstance(error, HTTPException) and error.status_code in _HTTP_ERRORS:
-        return _HTTP_ERRORS[error.status_code](str(error.detail))
+    if isinstance(error, _known("starlette.exceptions", "HTTPException")):
+        status, detail = error.status_code, error.detail  # type: ignore[attr-defined]
+        if status in _HTTP_ERRORS:
+            return _HTTP_ERRORS[status](str(detail))
     if isinstance(error, NotImplementedError):
         return Unsupported(f"the model {name} does not do this")
     _log.error("the model failed", extra={"model": name}, exc_info=error)
     return ModelFault(f"the model {name} failed; the server's log has the reason")
+
+
+def _known(module: str, name: str) -> type | tuple[()]:
+    """A class of a library that the model has imported; we do not."""
+    found: type | tuple[()] = getattr(sys.modules.get(module), name, ())
+    return found

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from kserve.model import BaseKServeModel
-
 from moorage_predictor.errors import InvalidInput, ModelUnavailable, NotFound, Overloaded, RequestError
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.pipeline import Pipeline
@@ -45,7 +43,7 @@ class Served:
         self.platform = platform
         self.state: State = "LOADING"
         self.reason = ""
-        self.model: Any = None  # a kserve.Model, which has no types
+        self.model: Any = None  # see `pipeline.Model`; a kserve.Model has no types
         self.pipeline: Pipeline | None = None
         self._retiring: set[Pipeline] = set()
         self.statistics = Statistics()
@@ -65,11 +63,11 @@ class Served:
 
     async def is_ready(self) -> bool:
         """The same, and what the model itself says of its health, if it has something to say."""
-        ready, model = self.ready, self.model
-        if not ready or getattr(type(model), "healthy", None) in (None, BaseKServeModel.healthy):
-            return ready
+        pipeline = self.pipeline
+        if not self.ready or pipeline is None or pipeline.health is None:
+            return self.ready
         try:
-            return bool(await asyncio.wait_for(model.healthy(), _HEALTH_S))
+            return bool(await asyncio.wait_for(pipeline.health(), _HEALTH_S))
         except Exception as error:  # noqa: BLE001 - the model's own code
             _log.warning("the model's health check failed", extra={"model": self.name, "reason": repr(error)})
             return False

@@ -45,7 +45,7 @@ class Server:
         registry: CollectorRegistry,
         load: Callable[[], Any],
     ) -> None:
-        """`load` gives the kserve.Model anew; it is called in a thread, when a caller asks for it."""
+        """`load` gives the model anew; it is called in a thread, when a caller asks for it."""
         self._settings = settings
         self._socket = http_socket
         self.metrics = Metrics(registry, settings.model_name, settings.model_version)
@@ -96,7 +96,7 @@ class Server:
         _log.info("listening", extra={"host": host, "http_port": self._socket.getsockname()[1], "grpc_port": port})
 
     def serve(self, model: Any, load_seconds: float) -> None:
-        """Ready from now on, with a kserve.Model."""
+        """Ready from now on, with this model."""
         self._served.serve(model)
         self.metrics.loaded(load_seconds)
 

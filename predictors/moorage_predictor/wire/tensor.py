@@ -1,8 +1,5 @@
-"""An input tensor whose data was checked when it was parsed. Made by `decode.py` and `grpc_messages.py`, given to models.
-
-It is the SDK's `InferInput`, so that every `kserve.Model` takes it; but `as_numpy()` returns the array that is there
-already (the SDK's answers a client's mistake with a 500, and turns binary data into a list first), and `data` is made
-only for the models that want lists.
+"""From what stands in a request to the array of one tensor, checked, and back to bytes. Called by `decode.py`,
+`grpc_messages.py` and `encode.py`.
 """
 
 import math
@@ -11,7 +8,6 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-from kserve import InferInput
 from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput
@@ -23,80 +19,6 @@ MAX_DIMENSIONS: Final = 32
 _MAX_SIZE: Final = (2**63 - 1) // 8
 """Elements of the widest datatype that numpy can address."""
 _LENGTH: Final = struct.Struct("<I")
-
-
-class Tensor(InferInput):  # type: ignore[misc]  # the SDK has no types
-    """One named input."""
-
-    def __init__(
-        self,
-        name: str,
-        shape: list[int],
-        datatype: Datatype,
-        array: NDArray[Any],
-        *,
-        data: list[Any] | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> None:
-        # Not through super().__init__: this is the hot path, and the rest of it does nothing.
-        self._name = name
-        self._shape = shape
-        self._datatype = datatype.name
-        self._parameters = parameters
-        self._data = data
-        self._raw_data: bytes | None = None
-        self._array = array
-
-    def as_numpy(self) -> NDArray[Any]:
-        """In the tensor's shape. BYTES are `str` objects where they came as JSON text, else `bytes`."""
-        return self._array
-
-    @property
-    def data(self) -> list[Any]:
-        """As in the JSON body; of binary data the flat list of its elements."""
-        if self._raw_data is not None:
-            return None  # type: ignore[return-value]  # as the SDK has it, when a model has set the data in bytes
-        if self._data is None:
-            flat = self._array.ravel()
-            self._data = [_text(item) for item in flat] if self._datatype == "BYTES" else flat.tolist()
-        return self._data
-
-    @data.setter
-    def data(self, data: Any) -> None:
-        # Models replace it in preprocess; then it is what counts.
-        self._data = data
-        if isinstance(data, np.ndarray):
-            self._array = data
-        else:
-            self._array = np.array(data, dtype=DATATYPES[self._datatype].dtype).reshape(self._shape)
-
-    def set_data_from_numpy(self, input_tensor: NDArray[Any], binary_data: bool = True) -> None:
-        """As the SDK's; the array is what counts from now on."""
-        super().set_data_from_numpy(input_tensor, binary_data)
-        self._array = input_tensor
-
-    def as_string(self) -> list[list[str]]:
-        """Rows of text; a tensor of one dimension is rows of one element.
-
-        Raises:
-            InvalidInput: the datatype is not BYTES, or the bytes are not UTF-8.
-        """
-        if self._datatype != "BYTES":
-            raise InvalidInput(f"{self._name}: expected datatype BYTES, found {self._datatype}")
-        rows = self._array.reshape(len(self._array), -1) if self._array.size else self._array.reshape(0, 0)
-        try:
-            return [[item if isinstance(item, str) else item.decode() for item in row] for row in rows]
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"{self._name}: expected UTF-8 text") from error
-
-
-def _text(item: str | bytes) -> str | bytes:
-    if isinstance(item, str):
-        return item
-    try:
-        return item.decode()
-    except UnicodeDecodeError:
-        return item
 
 
 def checked_shape(name: str, shape: object) -> tuple[list[int], int]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
+from kserve import InferInput, InferOutput, InferResponse, Model
 from prometheus_client import CollectorRegistry
 
 from moorage.api.limits import RequestLimits
 from moorage_predictor.metrics import Metrics
+from moorage_predictor.wire.datatypes import BY_DTYPE
 from moorage_predictor.wire.http.app import App
+from moorage_predictor.wire.messages import InferRequest, Tensor
 from moorage_predictor.wire.repository import Repository, Served
 
 MIB = 1024 * 1024
@@ -74,8 +76,5 @@ class InProcess:
 
 def request_of(name: str = "cats", **tensors: Any) -> InferRequest:
     """An `InferRequest` of arrays by name."""
-    from moorage_predictor.wire.datatypes import BY_DTYPE
-    from moorage_predictor.wire.tensor import Tensor
-
     inputs = [Tensor(key, list(array.shape), BY_DTYPE[array.dtype], array) for key, array in tensors.items()]
     return InferRequest(name, inputs)

@@ -5,12 +5,12 @@ import struct
 
 import numpy as np
 import pytest
-from kserve import InferOutput, InferRequest, InferResponse
-from kserve.protocol.infer_type import RequestedOutput
+from kserve import InferOutput, InferResponse
 
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.datatypes import DATATYPES
 from moorage_predictor.wire.encode import infer_response
+from moorage_predictor.wire.messages import InferRequest, RequestedOutput
 
 VALUES = {"BOOL": [True, False], "BYTES": ["a", "Grüße"], **{key: [0.5, -2.0] for key in ("FP16", "FP32", "FP64")}}
 
@@ -26,7 +26,7 @@ def output(name="y", array=None, **changes):
 
 
 def answer(*outputs, asked=None, parameters=None, request_id=None, **response):
-    request = InferRequest("cats", [], request_id, None, False, parameters, asked)
+    request = InferRequest("cats", [], request_id, parameters, asked)
     made = InferResponse(response.pop("id", None), "own", list(outputs), **response)
     return infer_response(request, made, "1", lambda name: None)
 

@@ -9,6 +9,7 @@ from kserve import InferOutput, InferResponse
 from moorage.api.limits import RequestLimits
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage_predictor.errors import InvalidInput
+from moorage_predictor.wire import sdk
 from moorage_predictor.wire.datatypes import DATATYPES
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 
@@ -83,10 +84,10 @@ def test_an_input_may_be_empty_or_have_no_dimension():
     assert taken(typed("FP32", [1.5], shape=[])).inputs[0].as_numpy().shape == ()
 
 
-def test_lists_of_bytes_hold_bytes_as_over_the_sdks_own_grpc():
+def test_the_sdks_lists_of_bytes_hold_bytes_as_over_its_own_grpc():
     raw = message(raw=[raw_of("BYTES")], datatype="BYTES")
     for made in (typed("BYTES", [b"text", b"more"]), raw):
-        assert {type(item) for item in taken(made).inputs[0].data} == {bytes}
+        assert {type(item) for item in infer_request(made, "1", LIMITS, sdk.TYPES).inputs[0].data} == {bytes}
 
 
 def test_parameters_come_as_plain_values():

@@ -451,6 +451,49 @@ async def test_a_cloud_event_gets_a_cloud_event(serve):
     headers = {"content-type": "application/cloudevents+json"}
     answer = await app.post(PREDICT, content=json.dumps(event).encode(), headers=headers)
     assert (answer.status_code, answer.json()["data"]) == (200, {"predictions": [3]})
+    assert answer.headers["content-type"] == "application/cloudevents+json"
+
+
+@pytest.mark.parametrize("structured", [False, True])
+async def test_the_answers_event_is_one_of_its_own(serve, structured, monkeypatch):
+    attributes = {"specversion": "1.0", "id": "1", "type": "t", "source": "s", "time": "then", "camera": "7"}
+
+    async def attributes_of_the_answer():
+        if structured:
+            body, headers = {**attributes, "data": {"instances": [3]}}, {"content-type": "application/cloudevents+json"}
+        else:
+            body, headers = {"instances": [3]}, {f"ce-{key}": value for key, value in attributes.items()}
+        answer = await serve(Echo()).post(PREDICT, content=json.dumps(body).encode(), headers=headers)
+        found = answer.json() if structured else {k[3:]: v for k, v in answer.headers.items() if k.startswith("ce-")}
+        return {key: value for key, value in found.items() if key != "data"}
+
+    own = await attributes_of_the_answer()
+    assert {**own, "id": "", "time": ""} == {
+        "specversion": "1.0", "id": "", "time": "", "type": "io.kserve.inference.response",
+        "source": "io.kserve.inference.cats",
+    }  # fmt: skip
+    assert own["id"] != "1"
+    assert own["time"] > "2026"
+    monkeypatch.setenv("CE_MERGE", "true")
+    monkeypatch.setenv("CE_TYPE", "seen")
+    merged = await attributes_of_the_answer()
+    assert (merged["camera"], merged["type"], merged["source"]) == ("7", "seen", "io.kserve.inference.cats")
+    assert merged["id"] not in ("1", own["id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": None}, "the event: expected id, a string, found None"),
+        ({"source": ""}, "the event: expected source, a string, found ''"),
+        ({"specversion": "2.0"}, "the event: specversion: expected 1.0 or 0.3, found '2.0'"),
+    ],
+)
+async def test_an_event_that_lacks_an_attribute_is_told_which(serve, changes, message):
+    event = {"specversion": "1.0", "id": "1", "type": "t", "source": "s", "data": {"instances": [3]}, **changes}
+    headers = {"content-type": "application/cloudevents+json"}
+    answer = await serve(Echo()).post(PREDICT, content=json.dumps(event).encode(), headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, message)
 
 
 @pytest.mark.parametrize("body", [b"", b'{"instances": null}', b"[]", b"\xff", b'{"a": NaN}', b"[" * 3000], ids=repr)

@@ -10,7 +10,7 @@ from moorage_predictor.tasks.image_classification import EncodedImages, PixelIma
 from moorage_predictor.wire import v1
 from moorage_predictor.wire.datatypes import BYTES, DATATYPES
 from moorage_predictor.wire.images import images_of
-from moorage_predictor.wire.tensor import Tensor
+from moorage_predictor.wire.messages import Tensor
 
 B64 = base64.b64encode(b"file").decode()
 LIMIT = 100

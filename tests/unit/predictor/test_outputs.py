@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from kserve import InferRequest
-from kserve.protocol.infer_type import RequestedOutput
 
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Classification
 from moorage_predictor.wire import outputs
+from moorage_predictor.wire.messages import InferRequest, RequestedOutput
 
 
 def asking(*names):

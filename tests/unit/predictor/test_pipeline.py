@@ -10,7 +10,8 @@ from kserve import InferResponse, Model
 from starlette.exceptions import HTTPException
 
 from moorage_predictor.errors import InvalidInput, ModelFault, ModelUnavailable, NotFound, Unsupported
-from moorage_predictor.wire.pipeline import Pipeline
+from moorage_predictor.wire import messages, sdk
+from moorage_predictor.wire.pipeline import Pipeline, sdk_of
 
 HEADERS = {"a": "b"}
 
@@ -136,7 +137,38 @@ async def test_explain_is_there_only_where_the_model_has_it():
         await asked(Plain(), verb="explain")
 
 
-@pytest.mark.parametrize("style", ["function", "coroutine"])
+class Simple:
+    """A model without the SDK."""
+
+    name = "cats"
+    ready = True
+
+    def predict(self, payload, headers=None):
+        return {"got": payload, "headers": headers}
+
+
+async def test_a_model_without_the_sdk_has_predict_and_perhaps_explain():
+    class Explaining(Simple):
+        def explain(self, payload, headers=None):
+            return {"explanations": payload}
+
+        def postprocess(self, result, headers=None):
+            raise AssertionError("a hook of the SDK's")
+
+    assert await asked(Simple()) == ({"got": 1, "headers": HEADERS}, {})
+    assert await asked(Explaining()) == ({"got": 1, "headers": HEADERS}, {})
+    assert await asked(Explaining(), verb="explain") == ({"explanations": 1}, {})
+    with pytest.raises(Unsupported, match="the model cats gives no explanations"):
+        await asked(Simple(), verb="explain")
+
+
+def test_each_kind_of_model_gets_requests_of_its_own_types():
+    assert sdk_of(Simple()) is None
+    assert Pipeline(Simple()).types is messages.TYPES
+    assert Pipeline(Plain()).types is sdk.TYPES
+
+
+@pytest.mark.parametrize("style", ["function", "coroutine", "without the SDK"])
 @pytest.mark.parametrize(
     ("error", "expected", "text"),
     [
@@ -164,8 +196,12 @@ async def test_what_a_model_raises_becomes_one_of_our_errors(style, error, expec
         async def predict(self, payload, headers=None):
             raise error
 
+    class WithoutTheSdk(Simple):
+        def predict(self, payload, headers=None):
+            raise error
+
     with pytest.raises(expected) as caught:
-        await asked({"function": Function, "coroutine": Coroutine}[style]())
+        await asked({"function": Function, "coroutine": Coroutine, "without the SDK": WithoutTheSdk}[style]())
     assert text in str(caught.value)
     logged = [record for record in caplog.records if record.exc_info]
     assert [record.exc_info[1] for record in logged] == ([error] if expected is ModelFault else [])

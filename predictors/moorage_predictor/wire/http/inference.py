@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator
 from time import perf_counter_ns
 from typing import Any, Final, Protocol
 
-from kserve import InferRequest, InferResponse
-
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.metrics import Metrics
@@ -24,6 +22,7 @@ from moorage_predictor.wire.http.body import Body, BodyReader
 from moorage_predictor.wire.http.compression import compressed
 from moorage_predictor.wire.http.types import Handler, Headers, Receive, Scope, Send
 from moorage_predictor.wire.json_answers import dumps, json_ready, v1_body
+from moorage_predictor.wire.messages import InferRequest, InferResponse, Types
 from moorage_predictor.wire.repository import Served
 from moorage_predictor.wire.tensor import kind
 
@@ -66,12 +65,13 @@ class Inference:
 
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
             started = perf_counter_ns()
-            served.admit()  # before the body is read, and again below: meanwhile others came, or the model went
+            # Before the body is read, and again below: meanwhile others came, or the model went.
+            types = served.admit().types
             body = await bodies.read(scope, headers, receive)
             if len(body) > _PARSE_HERE:
-                request = await asyncio.to_thread(_v2_request, served, body, headers, limits)
+                request = await asyncio.to_thread(_v2_request, served, body, headers, limits, types)
             else:
-                request = _v2_request(served, body, headers, limits)
+                request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
             pipeline = served.admit()
 
@@ -154,16 +154,16 @@ class Inference:
         return handle
 
 
-def _v2_request(served: Served, body: Body, headers: Headers, limits: RequestLimits) -> InferRequest:
+def _v2_request(served: Served, body: Body, headers: Headers, limits: RequestLimits, types: Types) -> InferRequest:
     json_length = headers.get(_HEADER_LENGTH)
     if json_length is None:
         if not headers.get("content-type", "").startswith("image/"):
-            return infer_request(body, None, served.name, served.version, limits)
+            return infer_request(body, None, served.name, served.version, limits, types)
     elif json_length != "0":
         # Into writable memory: models may work in place.
         own = body if isinstance(body, bytearray) else bytearray(body)
-        return infer_request(own, json_length, served.name, served.version, limits)
-    request = raw_request(body, served.input_types(), served.name, served.version, limits)
+        return infer_request(own, json_length, served.name, served.version, limits, types)
+    request = raw_request(body, served.input_types(), served.name, served.version, limits, types)
     if json_length is not None:
         request.parameters = {"binary_data_output": True}  # who sends no JSON reads none; an image's sender does
     return request
