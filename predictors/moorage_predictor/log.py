@@ -9,7 +9,17 @@ from typing import Final
 from moorage.api import jsonlog
 from moorage.api.predictor import LoadProgress
 
-_NOISY: Final = ("kserve", "kserve.trace", "storage.initializer", "uvicorn", "uvicorn.error", "timm", "PIL", "asyncio")
+_NOISY: Final = (
+    "kserve",
+    "kserve.trace",
+    "storage.initializer",
+    "uvicorn",
+    "uvicorn.error",
+    "timm",
+    "moorage_predictor.engine.lean_timm",  # timm's own loggers, by the name it is imported under
+    "PIL",
+    "asyncio",
+)
 
 
 def configure(level: str) -> None:

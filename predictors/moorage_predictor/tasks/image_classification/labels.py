@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from moorage_predictor.engine import architectures
 from moorage_predictor.engine.config import HubConfig
 from moorage_predictor.errors import LoadFailed
 
@@ -25,14 +26,7 @@ def class_names(num_classes: int, hub: HubConfig, weights: Path) -> tuple[str, .
         except (OSError, UnicodeDecodeError) as error:
             raise LoadFailed(file, f"cannot be read as UTF-8 lines: {error}") from error
     if given is None:
-        return _imagenet(num_classes) or tuple(f"class_{index}" for index in range(num_classes))
+        return architectures.imagenet_names(num_classes) or tuple(f"class_{index}" for index in range(num_classes))
     if len(given) != num_classes:
         raise LoadFailed(source, f"expected {num_classes} class names, found {len(given)}")
     return given
-
-
-def _imagenet(num_classes: int) -> tuple[str, ...] | None:
-    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset({"num_classes": num_classes})
-    return tuple(ImageNetInfo(subset).label_descriptions()) if subset else None
