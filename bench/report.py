@@ -112,7 +112,7 @@ def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def draw(result: Path) -> None:
     """The picture, by matplotlib in an environment of its own: it is no dependency of the product."""
     sys.path.insert(0, str(ROOT))
-    from bench.protocols import environments
+    from bench.harness import environments
 
     python = environments.locked(ROOT / "bench" / "plot" / "requirements.lock")
     subprocess.run([str(python), str(ROOT / "bench" / "plot" / "draw.py"), str(result), str(PICTURE)], check=True)

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.harness import go_tools, machine, paths, servers
+from bench.harness.errors import BadInput, BenchError
+from bench.harness.progress import progress
 from bench.protocols import entrants as plans
-from bench.protocols import grpc_load, http_load, machine, paths, servers, show, summary
+from bench.protocols import http_load, show, summary
 from bench.protocols.campaign import Campaign
-from bench.protocols.errors import BadInput, BenchError
 
 from moorage.api.exit_codes import ExitCode
 
@@ -77,11 +79,11 @@ def run(arguments: list[str]) -> ExitCode:
         best = {one.name: one.points[0] for one in taking_part}
     http_load.wrk()
     if "grpc" in workloads:
-        grpc_load.binary()
+        go_tools.built("grpcload")
     for peer in dict.fromkeys(one.peer for one in taking_part):
-        show.progress(f"{peer}: its environment")
+        progress(f"{peer}: its environment")
         servers.prepare(peer)
-    campaign = Campaign(plan, taking_part, workloads, show.progress)
+    campaign = Campaign(plan, taking_part, workloads, progress)
     if best is None:
         best = campaign.sweep()
     if chosen.save_best_points:
@@ -91,7 +93,7 @@ def run(arguments: list[str]) -> ExitCode:
         rows += campaign.repetition(number, best)
     found = summary.medians(rows, taking_part)
     written = {
-        **machine.describe(arguments),
+        **machine.describe("make bench-protocols", arguments),
         "settings": asdict(plan.settings),
         "result": summary.result(found, plan),
         "best": best,

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from bench.protocols import checks, grpc_load, http_load, servers
+from bench.harness import servers
+from bench.harness.errors import BenchError, NotThere, WrongAnswer
+from bench.harness.load import Load
+from bench.harness.meter import Measured, measure
+from bench.harness.servers import Question, Server, close
+from bench.protocols import checks, grpc_load, http_load
 from bench.protocols.entrants import Entrant, Plan, Point
-from bench.protocols.errors import BenchError, NotThere, WrongAnswer
-from bench.protocols.load import Load
-from bench.protocols.meter import Measured, measure
 from bench.protocols.payloads import BINARY_SHAPE, binary_request
-from bench.protocols.servers import Server
 
 Result = TypeVar("Result")
 
@@ -104,7 +105,7 @@ class Campaign:
 
     def _swept(self, entrant: Entrant, point: Point) -> Row:
         connections = self._plan.headline("tiny")
-        with servers.running(entrant.peer, point, "tiny", self._first) as server:
+        with servers.running(entrant.peer, point, "tiny", self._question) as server:
             checks.tiny(server, self._truth)
             self._warm(server, entrant, connections)
             stretch = self._tiny_stretch(server, connections, self._settings.sweep_duration_s)
@@ -117,7 +118,7 @@ class Campaign:
             workload in entrant.workloads and workload in self._workloads for workload in ("tiny", "grpc", "binary")
         )
         if tiny or grpc:
-            with servers.running(entrant.peer, point, "tiny", self._first) as server:
+            with servers.running(entrant.peer, point, "tiny", self._question) as server:
                 checks.tiny(server, self._truth)
                 if tiny:
                     self._warm(server, entrant, self._plan.headline("tiny"))
@@ -127,7 +128,7 @@ class Campaign:
                     yield from self._rows(number, entrant, point, "grpc", server, self._grpc_stretch)
                 checks.tiny(server, self._truth)
         if binary:
-            with servers.running(entrant.peer, point, "identity", None) as server:
+            with servers.running(entrant.peer, point, "identity", Question([0.0] * 4)) as server:
                 checks.binary(server, self._binary)
                 self._binary_stretch(server, self._plan.headline("binary"), self._settings.warmup_s)()
                 yield from self._rows(number, entrant, point, "binary", server, self._binary_stretch)
@@ -187,12 +188,17 @@ class Campaign:
     def _first(self) -> tuple[list[float], list[float]]:
         return self._truth.rows[0], self._truth.answers[0]
 
+    @property
+    def _question(self) -> Question:
+        row, expected = self._first
+        return Question(row, lambda found: close(found, expected))
+
     def _warm(self, server: Server, entrant: Entrant, connections: int) -> None:
         self._tiny_stretch(server, connections, entrant.warmup_s)()
 
     def _tiny_stretch(self, server: Server, connections: int, seconds: float) -> Callable[[], Load]:
         row, expected = self._first
-        target = http_load.Target(server.url, server.launch.body(row), expected)
+        target = http_load.Target(server.url(server.launch.first), server.launch.first.body(row), expected)
         return lambda: http_load.run(target, connections, seconds, server.folder)
 
     def _grpc_stretch(self, server: Server, callers: int, seconds: float) -> Callable[[], Load]:
@@ -205,7 +211,7 @@ class Campaign:
 
     def _binary_stretch(self, server: Server, connections: int, seconds: float) -> Callable[[], Load]:
         wanted = self._binary
-        target = http_load.Target(server.url, wanted.body, wanted.tensor, wanted.json_length)
+        target = http_load.Target(server.url(server.launch.first), wanted.body, wanted.tensor, wanted.json_length)
         return lambda: http_load.run(target, connections, seconds, server.folder)
 
 

@@ -8,10 +8,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bench.protocols import paths
-from bench.protocols.errors import WrongAnswer
+from bench.harness import paths
+from bench.harness.errors import WrongAnswer
+from bench.harness.servers import Server, close
 from bench.protocols.payloads import BinaryRequest
-from bench.protocols.servers import Server, close
 
 ROWS = 32
 AT_ONCE = 16
@@ -34,10 +34,11 @@ def truth() -> Truth:
 
 def tiny(server: Server, wanted: Truth) -> None:
     """Many different rows at once: whoever batches must not mix them up."""
+    dialect = server.launch.first
 
     def ask(row: list[float], expected: list[float]) -> None:
-        status, _, answer = server.post(server.launch.body(row))
-        if status != 200 or not close(server.launch.floats(answer), expected):
+        status, _, answer = server.post(dialect, dialect.body(row))
+        if status != 200 or not close(dialect.read(answer), expected):
             raise WrongAnswer(f"{row}: expected {expected}, got {status} {answer[:300]!r}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -50,7 +51,7 @@ def binary(server: Server, request: BinaryRequest) -> None:
         "Inference-Header-Content-Length": str(request.json_length),
         "Content-Type": "application/octet-stream",
     }
-    status, answered, answer = server.post(request.body, headers)
+    status, answered, answer = server.post(server.launch.first, request.body, headers)
     length = int(answered.get("inference-header-content-length", -1))
     if status != 200 or length < 0 or answer[length:] != request.tensor:
         raise WrongAnswer(f"binary: expected {len(request.tensor)} bytes back, got {status} {answer[:300]!r}")

@@ -1,16 +1,15 @@
 """bench/protocols.toml as dataclasses, and the best points that an earlier sweep found. Read once, by `__main__.py`."""
 
-import itertools
-import json
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from bench.protocols import paths
-from bench.protocols.errors import BadInput
+from bench.harness import grid, paths
+from bench.harness.errors import BadInput
+from bench.harness.grid import Point
 
-Point = dict[str, Any]
 ROLES = ("ours", "option", "kserve", "peer", "limit")
+GRID = paths.BENCH / "protocols.toml"
 BEST_POINTS = paths.BENCH / "results" / "best_points.json"
 
 
@@ -54,7 +53,7 @@ class Plan:
 
 def read() -> Plan:
     """The committed plan."""
-    table = tomllib.loads(paths.GRID.read_text())
+    table = tomllib.loads(GRID.read_text())
     settings = Settings(**table["load"])
     entrants = tuple(_entrant(entry, settings) for entry in table["entrants"])
     return Plan(settings, {name: tuple(part["connections"]) for name, part in table["workloads"].items()}, entrants)
@@ -62,38 +61,22 @@ def read() -> Plan:
 
 def _entrant(entry: dict[str, Any], settings: Settings) -> Entrant:
     if entry["role"] not in ROLES:
-        raise BadInput(f"{paths.GRID.name}: {entry['name']}: expected a role of {ROLES}, found {entry['role']!r}")
-    grid = entry["grid"]
-    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        raise BadInput(f"{GRID.name}: {entry['name']}: expected a role of {ROLES}, found {entry['role']!r}")
     return Entrant(
         name=entry["name"],
         peer=entry["peer"],
         role=entry["role"],
         workloads=tuple(entry["workloads"]),
-        points=(*points, *entry.get("also", [])),
+        points=grid.points(entry),
         warmup_s=entry.get("warmup_s", settings.warmup_s),
     )
 
 
 def committed_best(entrants: tuple[Entrant, ...]) -> dict[str, Point]:
     """The points that an earlier sweep chose, for --skip-sweep."""
-    known = json.loads(BEST_POINTS.read_text()) if BEST_POINTS.exists() else {}
-    chosen = {}
-    for entrant in entrants:
-        if len(entrant.points) == 1:
-            chosen[entrant.name] = entrant.points[0]
-        elif known.get(entrant.name) in entrant.points:
-            chosen[entrant.name] = known[entrant.name]
-        else:
-            raise BadInput(
-                f"--skip-sweep: {BEST_POINTS.name} has no point of today's grid for {entrant.name}; run without it, "
-                f"with --save-best-points"
-            )
-    return chosen
+    return grid.committed_best({entrant.name: entrant.points for entrant in entrants}, BEST_POINTS)
 
 
 def save_best(best: dict[str, Point]) -> None:
     """For later runs with --skip-sweep; entrants that did not take part keep theirs."""
-    known = json.loads(BEST_POINTS.read_text()) if BEST_POINTS.exists() else {}
-    BEST_POINTS.parent.mkdir(exist_ok=True)
-    BEST_POINTS.write_text(json.dumps(dict(sorted({**known, **best}.items())), indent=2) + "\n")
+    grid.save_best(best, BEST_POINTS)

@@ -9,9 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.protocols import paths
-from bench.protocols.errors import NotThere
-from bench.protocols.load import Load
+from bench.harness import paths
+from bench.harness.errors import NotThere
+from bench.harness.load import Load
 
 CHECK_EVERY = 8
 SCRIPT = paths.BENCH / "wrk" / "load.lua"

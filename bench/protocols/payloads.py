@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from bench.harness.launch import Dialect
+
 BINARY_SHAPE = (1, 3, 224, 224)
 
 
@@ -18,6 +20,11 @@ def v2_body(row: list[float]) -> bytes:
 def v2_floats(answer: bytes) -> list[float]:
     """The first output, flat."""
     return flat(json.loads(answer)["outputs"][0]["data"])
+
+
+def v2(path: str) -> Dialect:
+    """How the servers that speak V2 are asked."""
+    return Dialect(path, v2_body, v2_floats)
 
 
 def flat(value: Any) -> list[float]:

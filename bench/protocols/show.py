@@ -1,19 +1,12 @@
-"""What a person sees: progress on stderr, a table on stdout, drawn by rich on a terminal and plain elsewhere."""
+"""What a person sees: a table on stdout, drawn by rich on a terminal and plain elsewhere."""
 
 import sys
-import time
 from collections.abc import Sequence
 
 from bench.protocols.summary import Median
 
 HEADERS = ("server", "load", "conn", "req/s", "+-%", "p50", "p95", "p99", "cpu", "cli", "MiB", "")
 CAPTION = "p50, p95, p99 in ms; cpu, cli: cores of server and client; *: disturbed once or more"
-STARTED = time.perf_counter()
-
-
-def progress(line: str) -> None:
-    """One line with the seconds since the start."""
-    print(f"[{time.perf_counter() - STARTED:6.0f} s] {line}", file=sys.stderr, flush=True)
 
 
 def table(found: Sequence[Median]) -> None:

@@ -1,14 +1,18 @@
-"""BentoML: `style` is "batched", "threaded" or "direct" (see `service.py`), `workers`, `threads`, `max_batch_size`."""
+"""BentoML: `style` is "batched", "threaded" or "direct" (see `service.py`, `images.py`), `workers`, `threads`,
+`max_batch_size`; for images `torch_threads`.
+"""
 
 import json
 
-from bench.protocols.launch import Launch, Place
+from bench.harness.launch import Dialect, Launch, Place
+from bench.predictor import dialects
 from bench.protocols.payloads import flat
 
 
 def launch(place: Place) -> Launch:
     point = place.point
-    argv = [str(place.python), "-m", "bentoml", "serve", f"bench.peers.bentoml.service:{point['style'].title()}"]
+    module = "images" if place.workload == "images" else "service"
+    argv = [str(place.python), "-m", "bentoml", "serve", f"bench.peers.bentoml.{module}:{point['style'].title()}"]
     argv += ["--host=127.0.0.1", f"--port={place.http_port}"]
     environment = {
         "BENTOML_HOME": str(place.folder / "home"),
@@ -17,7 +21,9 @@ def launch(place: Place) -> Launch:
         "BENCH_THREADS": str(point["threads"]),
         "BENCH_MAX_BATCH_SIZE": str(point["max_batch_size"]),
     }
-    return Launch(argv, "/predict", body, floats, environment)
+    if place.workload == "images":
+        return Launch(argv, dialects.v1("/predict"), environment | dialects.environment(place))
+    return Launch(argv, {"tiny": Dialect("/predict", body, floats)}, environment)
 
 
 def body(row: list[float]) -> bytes:

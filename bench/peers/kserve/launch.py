@@ -1,13 +1,20 @@
-"""The KServe SDK's server: `style` is "docs" or "quiet", see `serve.py`."""
+"""The KServe SDK's server: `style` is "docs" or "quiet", see `serve.py`. For images: `workers`, `torch_threads`,
+`pool_threads`, see `bench.models.images.kserve_model`.
+"""
 
-from bench.protocols.launch import Launch, Place
-from bench.protocols.payloads import v2_body, v2_floats
+from bench.harness.launch import Launch, Place
+from bench.predictor import dialects
+from bench.protocols.payloads import v2
 
 
 def launch(place: Place) -> Launch:
     name = place.workload
     http_port, grpc_port = place.ports[:2]
     argv = [str(place.python), "bench/peers/kserve/serve.py", f"--style={place.point['style']}"]
-    argv += [f"--model=bench.models.{name}:{name.title()}", f"--http_port={http_port}", f"--grpc_port={grpc_port}"]
-    argv += [f"--workers={place.point['workers']}"]
-    return Launch(argv, f"/v2/models/{name}/infer", v2_body, v2_floats, grpc_port=grpc_port)
+    argv += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", f"--workers={place.point['workers']}"]
+    if name == "images":
+        argv.append("--model=bench.models.images.kserve_model:Photos")
+        environment = dialects.environment(place) | {"BENCH_POOL_THREADS": str(place.point["pool_threads"])}
+        return Launch(argv, dialects.v1_and_v2(), environment, grpc_port)
+    argv.append(f"--model=bench.models.{name}:{name.title()}")
+    return Launch(argv, {name: v2(f"/v2/models/{name}/infer")}, grpc_port=grpc_port)

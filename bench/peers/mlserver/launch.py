@@ -1,11 +1,14 @@
-"""MLServer: `parallel_workers` (0 is in the server's own process) and `max_batch_size` (0 is off). It speaks V2."""
+"""MLServer: `parallel_workers` (0 is in the server's own process) and `max_batch_size` (0 is off); for images
+`torch_threads`. It speaks V2.
+"""
 
 import json
 
-from bench.protocols.launch import Launch, Place
-from bench.protocols.payloads import v2_body, v2_floats
+from bench.harness.launch import Launch, Place
+from bench.predictor import dialects
+from bench.protocols.payloads import v2
 
-BATCH_WAIT_S = 0.001
+BATCH_WAIT_S = {"tiny": 0.001, "images": 0.01}
 
 
 def launch(place: Place) -> Launch:
@@ -19,14 +22,18 @@ def launch(place: Place) -> Launch:
         "debug": False,
         "environments_dir": str(place.folder / "environments"),
     }
+    is_images = place.workload == "images"
+    name = dialects.MODEL if is_images else "tiny"
     size = place.point["max_batch_size"]
     model = {
-        "name": "tiny",
-        "implementation": "bench.peers.mlserver.runtime.Tiny",
+        "name": name,
+        "implementation": f"bench.peers.mlserver.{'images.Images' if is_images else 'runtime.Tiny'}",
         "max_batch_size": size,
-        "max_batch_time": BATCH_WAIT_S if size > 1 else 0.0,
+        "max_batch_time": BATCH_WAIT_S[place.workload] if size > 1 else 0.0,
     }
     (place.folder / "settings.json").write_text(json.dumps(settings))
     (place.folder / "model-settings.json").write_text(json.dumps(model))
     argv = [str(place.python.with_name("mlserver")), "start", str(place.folder)]
-    return Launch(argv, "/v2/models/tiny/infer", v2_body, v2_floats)
+    if is_images:
+        return Launch(argv, dialects.v2_json(), dialects.environment(place))
+    return Launch(argv, {"tiny": v2("/v2/models/tiny/infer")})

@@ -1,15 +1,33 @@
-"""Our predictor, started as a person starts it with a model of their own."""
+"""Our predictor, started as a person starts it: with a model of their own, or with the folder of a network."""
 
-from bench.protocols.launch import Launch, Place
-from bench.protocols.payloads import v2_body, v2_floats
+from bench.harness.errors import NotThere
+from bench.harness.launch import Launch, Place
+from bench.predictor import dialects
+from bench.protocols.payloads import v2
+
+from moorage.api.predictor import PredictorSettings
 
 
 def launch(place: Place) -> Launch:
-    name = place.workload
     http_port, grpc_port = place.ports[:2]
-    argv = [str(place.python), "-m", "moorage_predictor", f"--model-name={name}"]
-    argv += [f"--task=bench/models/{name}.py:{name.title()}", f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
+    argv = [str(place.python), "-m", "moorage_predictor", f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
+    if place.workload == "images":
+        return Launch(argv + image_options(place), dialects.v1_and_v2(), grpc_port=grpc_port)
+    name = place.workload
+    argv += [f"--model-name={name}", f"--task=bench/models/{name}.py:{name.title()}"]
     argv.append(f"--grpc-server={place.point['grpc_server']}")
     if place.point["workers"] > 1:
         argv.append(f"--workers={place.point['workers']}")
-    return Launch(argv, f"/v2/models/{name}/infer", v2_body, v2_floats, grpc_port=grpc_port)
+    return Launch(argv, {name: v2(f"/v2/models/{name}/infer")}, grpc_port=grpc_port)
+
+
+def image_options(place: Place) -> list[str]:
+    """The point's settings are the predictor's own, by their names."""
+    options = [f"--model-name={dialects.MODEL}", "--task=image-classification", f"--model-dir={place.model}"]
+    for name, value in place.point.items():
+        if name not in PredictorSettings.model_fields:
+            if (name, value) == ("precision", "fp32"):
+                continue  # before there was a choice, it was this
+            raise NotThere(f"this predictor has no setting {name}")
+        options.append(f"--{name.replace('_', '-')}={value}")
+    return options

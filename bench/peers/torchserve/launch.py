@@ -1,12 +1,15 @@
-"""TorchServe: `workers`, `max_batch_size` (1 is off), `max_batch_delay_ms`. The archive is made anew for each start."""
+"""TorchServe: `workers`, `max_batch_size` (1 is off), `max_batch_delay_ms`; for images `torch_threads`. The archive is made
+anew for each start.
+"""
 
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
-from bench.protocols.errors import NotThere
-from bench.protocols.launch import Launch, Place
+from bench.harness.errors import NotThere
+from bench.harness.launch import Dialect, Launch, Place
+from bench.predictor import dialects
 
 HERE = Path(__file__).parent
 CONFIGURATION = """\
@@ -18,7 +21,7 @@ grpc_management_port={4}
 disable_token_authorization=true
 enable_envvars_config=false
 job_queue_size=1000
-load_models=tiny.mar
+load_models={name}.mar
 models={models}
 """
 
@@ -34,9 +37,11 @@ def check() -> None:
 
 def launch(place: Place) -> Launch:
     point = place.point
+    is_images = place.workload == "images"
+    name = dialects.MODEL if is_images else "tiny"
     model = {
         "defaultVersion": True,
-        "marName": "tiny.mar",
+        "marName": f"{name}.mar",
         "minWorkers": point["workers"],
         "maxWorkers": point["workers"],
         "batchSize": point["max_batch_size"],
@@ -44,20 +49,22 @@ def launch(place: Place) -> Launch:
         "responseTimeout": 60,
     }
     configuration = place.folder / "config.properties"
-    models = json.dumps({"tiny": {"1.0": model}})
-    configuration.write_text(CONFIGURATION.format(*place.ports, models=models))
+    models = json.dumps({name: {"1.0": model}})
+    configuration.write_text(CONFIGURATION.format(*place.ports, name=name, models=models))
     store = place.folder / "store"
     store.mkdir()
-    _archive(place, store)
+    _archive(place, store, name)
     argv = [str(place.python.with_name("torchserve")), "--start", "--foreground", "--ncs", "--disable-token-auth"]
     argv += [f"--model-store={store}", f"--ts-config={configuration}", f"--log-config={HERE / 'log4j2.xml'}"]
     environment = {"TEMP": str(place.folder), "LOG_LOCATION": str(place.folder), "METRICS_LOCATION": str(place.folder)}
-    return Launch(argv, "/predictions/tiny", body, floats, environment)
+    if is_images:
+        return Launch(argv, dialects.v1(f"/predictions/{name}"), environment | dialects.environment(place))
+    return Launch(argv, {"tiny": Dialect("/predictions/tiny", body, floats)}, environment)
 
 
-def _archive(place: Place, store: Path) -> None:
+def _archive(place: Place, store: Path, name: str) -> None:
     archiver = place.python.with_name("torch-model-archiver")
-    command = [archiver, "--model-name=tiny", "--version=1.0", f"--handler={HERE / 'handler.py'}", "--force"]
+    command = [archiver, f"--model-name={name}", "--version=1.0", f"--handler={HERE / 'handler.py'}", "--force"]
     command.append(f"--export-path={store}")
     done = subprocess.run(
         [str(word) for word in command], check=False, capture_output=True, text=True, cwd=place.folder

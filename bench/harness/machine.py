@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from bench.protocols import paths
+from bench.harness import paths
 
 PACKAGES = {
     "kserve": "kserve",
@@ -21,10 +21,10 @@ PACKAGES = {
 }
 
 
-def describe(arguments: list[str]) -> dict[str, object]:
+def describe(target: str, arguments: list[str]) -> dict[str, object]:
     """Everything that a reader needs to judge the figures; where the file went is not part of it."""
     arguments = re.sub(r"--output[ =]\S+ ?", "", " ".join(arguments)).split()
-    command = "make bench-protocols" + (f" ARGS={shlex.quote(' '.join(arguments))}" if arguments else "")
+    command = target + (f" ARGS={shlex.quote(' '.join(arguments))}" if arguments else "")
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -6,7 +6,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench"
 PEERS = BENCH / "peers"
-GRID = BENCH / "protocols.toml"
 PRODUCT_PYTHON = ROOT / ".venv" / "bin" / "python"
 PRODUCT_LOCK = ROOT / "requirements.lock"
 

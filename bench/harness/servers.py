@@ -1,9 +1,10 @@
 """One server at a time: started in its own session, ready once it answers rightly, stopped with all its processes.
 
-Called by `campaign.py`. A server's own output goes to a file in its folder, whose end is shown when it does not start.
+Called by both campaigns. A server's own output goes to a file in its folder, whose end is shown when it does not start.
 """
 
 import contextlib
+import dataclasses
 import http.client
 import importlib
 import os
@@ -13,43 +14,55 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
-from bench.protocols import environments, paths
-from bench.protocols.errors import NotThere, WrongAnswer
-from bench.protocols.launch import Launch, Place, Point
+from bench.harness import environments, paths
+from bench.harness.errors import NotThere, WrongAnswer
+from bench.harness.launch import Dialect, Launch, Place, Point
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 10.0
 START_SETTLE_S = 15.0
+POLL_S = 0.02
 IDLE_CORES = 0.1
 PORTS = 6
 MARK = "MOORAGE_BENCH_SERVER"
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a server is asked until it answers, in its first dialect, and whether what it read is right."""
+
+    value: Any
+    is_right: Callable[[Any], bool] = lambda found: True
+
+
+@dataclass(frozen=True)
 class Server:
-    """A server that answers."""
+    """A server that answers. `start_s` is the time from the start of its process to its first right answer."""
 
     launch: Launch
     port: int
     process: subprocess.Popen[bytes]
     folder: Path
+    spawned: float
     start_s: float = 0.0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{self.launch.path}"
+    def url(self, dialect: Dialect) -> str:
+        return f"http://127.0.0.1:{self.port}{dialect.path}"
 
-    def post(self, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+    def post(
+        self, dialect: Dialect, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request on a connection of its own: status, headers in lower case, body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("POST", self.launch.path, body, {"Content-Type": "application/json"} | (headers or {}))
+            connection.request("POST", dialect.path, body, {**dialect.headers, **(headers or {})})
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
         finally:
@@ -70,13 +83,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(peer: str, point: Point, workload: str, first: tuple[list[float], list[float]] | None) -> Iterator[Server]:
-    """A server that has given its `first` right answer (a row and what it becomes), or any answer without one."""
+def running(peer: str, point: Point, workload: str, question: Question, model: Path | None = None) -> Iterator[Server]:
+    """A server that has given its first right answer. Every process of it is gone afterwards, and its folder."""
     folder = Path(tempfile.mkdtemp(prefix="mb-"))
     try:
-        server = _start(peer, point, workload, folder)
+        place = Place(point, free_ports(PORTS), folder, environments.interpreter(peer), workload, model)
+        server = _start(peer, place)
         try:
-            yield _once_ready(server, first)
+            yield _once_ready(server, question)
         finally:
             _stop(server)
     finally:
@@ -95,13 +109,14 @@ def _launcher(peer: str) -> ModuleType:
     return importlib.import_module(f"bench.peers.{peer}.launch")
 
 
-def _start(peer: str, point: Point, workload: str, folder: Path) -> Server:
-    place = Place(point, free_ports(PORTS), folder, environments.interpreter(peer), workload)
+def _start(peer: str, place: Place) -> Server:
+    folder = place.folder
     launch = _launcher(peer).launch(place)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PATH"] = f"{place.python.parent}:{environment.get('PATH', '')}"
     environment |= {"PYTHONPATH": str(paths.ROOT), "TMPDIR": str(folder), MARK: str(folder)} | launch.environment
     with (folder / "server.log").open("wb") as log:
+        spawned = time.perf_counter()
         process = subprocess.Popen(
             launch.argv,
             cwd=paths.ROOT,
@@ -111,27 +126,27 @@ def _start(peer: str, point: Point, workload: str, folder: Path) -> Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Server(launch, place.http_port, process, folder)
+    return Server(launch, place.http_port, process, folder, spawned)
 
 
-def _once_ready(server: Server, first: tuple[list[float], list[float]] | None) -> Server:
-    started = time.perf_counter()
-    row = first[0] if first else [0.0] * 4
+def _once_ready(server: Server, question: Question) -> Server:
+    dialect = server.launch.first
+    body = dialect.body(question.value)
     while True:
         if server.process.poll() is not None:
             raise NotThere(f"the server ended with status {server.process.returncode}: {_said(server)}")
-        if time.perf_counter() - started > START_LIMIT_S:
+        if time.perf_counter() - server.spawned > START_LIMIT_S:
             raise NotThere(f"the server did not answer within {START_LIMIT_S:.0f} s: {_said(server)}")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _, answer = server.post(server.launch.body(row))
+            status, _, answer = server.post(dialect, body)
             if status == 200:
                 break
-        time.sleep(0.05)
-    seconds = time.perf_counter() - started
-    if first and not close(server.launch.floats(answer), first[1]):
-        raise WrongAnswer(f"expected {first[1]}, the server answered {answer[:300]!r}")
+        time.sleep(POLL_S)
+    seconds = time.perf_counter() - server.spawned
+    if not question.is_right(dialect.read(answer)):
+        raise WrongAnswer(f"the server's first answer is wrong: {answer[:300]!r}")
     settle(server, START_SETTLE_S, period_s=0.5)
-    return Server(server.launch, server.port, server.process, server.folder, seconds)
+    return dataclasses.replace(server, start_s=seconds)
 
 
 def settle(server: Server, limit_s: float, period_s: float = 0.25) -> None:

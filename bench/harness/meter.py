@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
-from bench.protocols.load import Load
-from bench.protocols.servers import Server, cpu_seconds
+from bench.harness.load import Load
+from bench.harness.servers import Server, cpu_seconds
 
 MIB = 1024 * 1024
 

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.protocols import paths
-from bench.protocols.errors import BadInput, NotThere
+from bench.harness import paths
+from bench.harness.errors import BadInput, NotThere
 
 
 def interpreter(peer: str) -> Path:
