@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -30,6 +30,10 @@ LAST_PRIORITY: Final = 10
 """1 is served first."""
 _NEWEST: Final = 0.2
 """Share of the newest measurement in the average."""
+
+
+Observe = Callable[[int, float, float, int], None]
+"""Told of each batch: rows, how long its items waited together, how long it ran, items."""
 
 
 class Run(Protocol[_Payload]):
@@ -71,16 +75,10 @@ Bucket = list[tuple[int, int, Item[Payload]]]
 class Batcher(Generic[Payload]):
     """One model's queue and the batches in work."""
 
-    def __init__(
-        self,
-        run: Run[Payload],
-        limits: BatchLimits,
-        observe: Callable[[int, float, float, int], None] = lambda rows, waited_s, run_s, items: None,
-    ) -> None:
-        """`observe` is told of each batch: rows, how long its items waited together, how long it ran, items."""
+    def __init__(self, run: Run[Payload], limits: BatchLimits) -> None:
         self._run = run
         self._limits = limits
-        self._observe = observe
+        self.observe: Observe = lambda rows, waited_s, run_s, items: None
         self._buckets: dict[Hashable, Bucket[Payload]] = {}
         self._rows: dict[Hashable, int] = {}
         self._waiting = 0
@@ -118,7 +116,7 @@ class Batcher(Generic[Payload]):
         if self._waiting and self._waiting + rows > self._limits.max_queue_size:
             self._forget_done()
             if self._waiting and self._waiting + rows > self._limits.max_queue_size:
-                raise Overloaded(f"{self._waiting} rows wait for the model; try again", self._retry_after_s())
+                raise self.refusal()
         loop = asyncio.get_running_loop()
         item = Item(payload, rows, loop.time(), loop.create_future())
         self._arrivals += 1
@@ -127,6 +125,20 @@ class Batcher(Generic[Payload]):
         self._waiting += rows
         self._schedule(loop)
         return item.future
+
+    def refusal(self) -> Overloaded:
+        """What one more is told: to come again when those that wait now have been served."""
+        seconds = self._waiting * self._seconds_per_row / self._limits.workers
+        return Overloaded(f"{self._waiting} rows wait for the model; try again", max(1, math.ceil(seconds)))
+
+    def resize(self, workers: int) -> None:
+        """From now on so many batches at a time."""
+        self._limits = replace(self._limits, workers=workers)
+
+    @property
+    def max_batch_size(self) -> int:
+        """Rows of a batch at most."""
+        return self._limits.max_batch_size
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         # Not at once: what arrived in the same turn of the loop shares the batch.
@@ -200,7 +212,7 @@ class Batcher(Generic[Payload]):
             for item in batch:
                 if not item.future.done():  # the loop is ending
                     item.future.cancel()
-            self._observe(rows, sum(taken - item.since for item in batch), seconds, len(batch))
+            self.observe(rows, sum(taken - item.since for item in batch), seconds, len(batch))
             if self._buckets:
                 self._schedule(loop)
 
@@ -231,9 +243,6 @@ class Batcher(Generic[Payload]):
                 self._waiting += self._rows[key]
             else:
                 del self._buckets[key], self._rows[key]
-
-    def _retry_after_s(self) -> int:
-        return max(1, math.ceil(self._waiting * self._seconds_per_row / self._limits.workers))
 
 
 def _settle(item: Item[Any], result: Any) -> None:

@@ -27,7 +27,7 @@ def adapted(loaded: Any, settings: PredictorSettings) -> Model:
     if settings.task == "image-classification":
         from moorage_predictor.wire.model import ClassifierModel  # other tasks need no Pillow
 
-        return ClassifierModel(settings.model_name, loaded, max_image_bytes=settings.max_image_bytes)
+        return ClassifierModel(loaded, settings)
     if sdk := sdk_of(loaded):
         model: Model = sdk.ready(loaded, settings.task)
         return model

@@ -40,7 +40,7 @@ def config(served: Served) -> dict[str, Any]:
         "max_batch_size": 0,
         "input": [_tensor(declared) for declared in served.input_types()],
         "output": [_tensor(declared) for declared in served.output_types()],
-        "parameters": {},
+        "parameters": {name: {"string_value": str(value)} for name, value in served.parameters().items()},
     }
 
 

@@ -1,21 +1,17 @@
-"""The image classifier as a model: a request -> the task -> an answer, for every protocol.
+"""The image classifier as a model: a request -> the task's stages -> an answer, for every protocol. Made by `adapt.py`."""
 
-Decoding and the forward pass run in a small pool of threads, so that the event loop stays free for health checks.
-"""
-
-import asyncio
-import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any
 
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.batching import BatchLimits, Observe
+from moorage_predictor.engine import cores
 from moorage_predictor.errors import InvalidInput
-from moorage_predictor.tasks.image_classification import Classification, ImageClassifier, Images
+from moorage_predictor.tasks.image_classification import ImageClassifier
+from moorage_predictor.tasks.image_classification.stages import MAX_BATCH_SIZE, Stages
 from moorage_predictor.wire import images, outputs, v1
 from moorage_predictor.wire.messages import InferRequest, InferResponse
-
-_WORKERS: Final = max(1, min(4, os.cpu_count() or 1))
+from moorage_predictor.wire.urgency import urgency
 
 
 class ClassifierModel:
@@ -28,17 +24,30 @@ class ClassifierModel:
     takes_bytes = True
     """A V1 instance may hold the file itself."""
 
-    def __init__(self, name: str, classifier: ImageClassifier, *, max_image_bytes: int) -> None:
-        self.name = name
+    def __init__(self, classifier: ImageClassifier, settings: PredictorSettings) -> None:
+        self.name = settings.model_name
         self._classifier = classifier
-        self._max_image_bytes = max_image_bytes
-        self._pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="predict")
+        self._max_image_bytes = settings.max_image_bytes
+        limits = BatchLimits(
+            settings.max_batch_size or MAX_BATCH_SIZE, settings.max_queue_size, settings.max_queue_delay_ms / 1000
+        )
+        self._stages = Stages(classifier, limits, cores.available())
+        self.tune = self._stages.tune
+        """To be awaited beside the first requests."""
         self.ready = True
 
     def stop(self) -> None:
         """After the last request."""
         self.ready = False
-        self._pool.shutdown(wait=False)
+        self._stages.close()
+
+    def observed_by(self, observe: Observe) -> None:
+        """Tell of every batch."""
+        self._stages.batcher.observe = observe
+
+    def parameters(self) -> dict[str, Any]:
+        """How it runs, for the model's config."""
+        return {"max_batch_size": self._stages.batcher.max_batch_size, **self._stages.split.as_dict()}
 
     def labels(self, output: str) -> tuple[str, ...] | None:
         """Names of the classes, in the order of `logits`."""
@@ -53,16 +62,17 @@ class ClassifierModel:
         started = time.perf_counter()
         if isinstance(payload, InferRequest):
             requested = outputs.wanted(payload)
-            result = await self._run(lambda: images.images_of(payload.inputs, self._max_image_bytes))
+            priority = urgency(headers or {}, payload.parameters).priority
+            result = await self._stages.classify(
+                lambda: images.images_of(payload.inputs, self._max_image_bytes), priority
+            )
             return outputs.response(payload, requested, result)
         if not isinstance(payload, dict):
             raise InvalidInput("the body: expected a JSON object")
-        result = await self._run(lambda: v1.images_of(payload, self._max_image_bytes))
+        result = await self._stages.classify(
+            lambda: v1.images_of(payload, self._max_image_bytes), urgency(headers or {}).priority
+        )
         return v1.response(result, time.perf_counter() - started)
-
-    async def _run(self, decode: Callable[[], Images]) -> Classification:
-        classifier = self._classifier
-        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: classifier(decode()))
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The three forms of `image`; -1 is any size."""

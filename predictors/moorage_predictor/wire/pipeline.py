@@ -9,19 +9,28 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from moorage_predictor.errors import InvalidInput, ModelFault, ModelUnavailable, NotFound, RequestError, Unsupported
+from moorage_predictor.batching import BatchLimits, Observe
+from moorage_predictor.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFault,
+    ModelUnavailable,
+    NotFound,
+    RequestError,
+    Unsupported,
+)
+from moorage_predictor.wire.batched import Answer, Batched, Encode, Headers
 from moorage_predictor.wire.lane import Lane, ModelLoop
 from moorage_predictor.wire.messages import TYPES
+from moorage_predictor.wire.urgency import urgency
 
 _log = logging.getLogger(__name__)
 
-Headers = dict[str, str]
-Answer = tuple[Any, Headers]
-"""What the model returned, and the response headers that it set."""
-Encode = Callable[[Any], Any]
+T = TypeVar("T")
 Call = Callable[[Any, Headers, Encode], Awaitable[Answer]]
 _END: Final = object()
 
@@ -79,10 +88,16 @@ def sdk_of(model: object) -> ModuleType | None:
     return sdk
 
 
+_AT_A_TIME: Final = 8
+"""Batches of a model whose hooks are coroutines, which wait for something else most of the time."""
+
+
 class Pipeline:
     """One model's hooks."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, limits: BatchLimits | None = None, observe: Observe | None = None) -> None:
+        """With `limits` requests share calls of a model whose rows each stand for themselves. `observe` is told of every
+        batch, also of those of a model that makes them itself."""
         self._model: Any = model  # what a model may have besides is asked for by name
         self.active = 0
         """Requests in work and waiting."""
@@ -94,8 +109,18 @@ class Pipeline:
         self.health: Callable[[], Awaitable[Any]] | None = sdk.health(model) if sdk else None
         """The model's own health check, if it has one."""
         self.explains = bool(sdk.explains(model) if sdk else hasattr(model, "explain"))
+        self._asynchronous = False
         self._predict = self._way(sdk, "predict")
         self._explain = self._way(sdk, "explain") if self.explains else self._predict
+        self._batched: Batched | None = None
+        if limits and not (sdk and sdk.has_own_call(model)):
+            limits = replace(limits, workers=_AT_A_TIME if self._asynchronous else 1)
+            self._batched = Batched(model.name, self._predict, self.types, limits)
+        observed_by = self._batched.observed_by if self._batched else getattr(model, "observed_by", None)
+        self.batches = bool(observed_by)
+        """Whether it is told of every batch."""
+        if observed_by and observe:
+            observed_by(observe)
 
     def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
         """Answer one request: a dictionary for V1, an `InferRequest` for V2. `encode` is called with the model's answer
@@ -103,8 +128,9 @@ class Pipeline:
 
         Raises:
             RequestError: what the model raised, translated; `ModelFault` if it is no error that it may raise.
+            DeadlineExceeded: the caller's own deadline passed.
         """
-        return self._answer(self._predict, payload, headers, encode)
+        return self._answer(self._predict, payload, headers, encode, self._batched)
 
     def explain(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
         """The same with the model's `explain`.
@@ -116,10 +142,14 @@ class Pipeline:
             raise Unsupported(f"the model {self._model.name} gives no explanations")
         return self._answer(self._explain, payload, headers, encode)
 
-    async def _answer(self, call: Call, payload: Any, headers: Headers, encode: Encode) -> Answer:
+    async def _answer(
+        self, call: Call, payload: Any, headers: Headers, encode: Encode, batched: "Batched | None" = None
+    ) -> Answer:
         self.active += 1
         try:
-            return await call(payload, headers, encode)
+            soon = urgency(headers, getattr(payload, "parameters", None))
+            work = batched(payload, headers, encode, soon.priority) if batched else call(payload, headers, encode)
+            return await (work if soon.deadline is None else _in_time(work, soon.deadline))
         except Exception as error:
             raise _translated(self._model.name, error) from error
         finally:
@@ -161,6 +191,7 @@ class Pipeline:
         hooks = sdk.hooks(model, name) if sdk else [(getattr(model, name), False)]
         steps = [_Step(*hook) for hook in hooks]
         if any(step.asynchronous for step in steps):
+            self._asynchronous = True
             return self._on_own_loop(lambda payload, headers, encode: _one_by_one(steps, payload, headers, encode))
         lane = self.lane
 
@@ -200,6 +231,16 @@ class _Step:
 
     def __call__(self, value: Any, headers: Headers, response_headers: Headers) -> Any:
         return self._hook(value, headers, response_headers) if self._with_headers else self._hook(value, headers)
+
+
+async def _in_time(work: Awaitable[T], deadline: float) -> T:
+    try:
+        async with asyncio.timeout_at(deadline) as timeout:
+            return await work
+    except TimeoutError as error:
+        if timeout.expired():
+            raise DeadlineExceeded from error
+        raise
 
 
 async def _next(iterator: AsyncIterator[Any]) -> Any:

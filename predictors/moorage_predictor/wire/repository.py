@@ -6,9 +6,10 @@ http | grpc -> Repository.find(name, version) -> Served.admit() -> Served.pipeli
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Literal
 
+from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import InvalidInput, ModelUnavailable, NotFound, Overloaded, RequestError
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.pipeline import Pipeline
@@ -34,10 +35,12 @@ class Served:
         *,
         max_pending: int,
         platform: str,
+        batching: BatchLimits | None = None,
         load: Callable[[], Any] | None = None,
         changed: Callable[[bool], None] = lambda ready: None,
     ) -> None:
-        """`load` gives the model anew, `changed` is told of readiness."""
+        """`load` gives the model anew, `changed` is told of readiness; `batching` is for models that do not batch
+        themselves."""
         self.name = name
         self.version = version
         self.platform = platform
@@ -52,6 +55,8 @@ class Served:
         self.starting = False
         """Whether the process itself is loading it for the first time."""
         self._max_pending = max_pending
+        self._batching = batching
+        self._tuning: asyncio.Task[None] | None = None
         self._load = load
         self._changed = changed
         self._changing = asyncio.Lock()
@@ -75,12 +80,21 @@ class Served:
     def serve(self, model: Any) -> None:
         """From now on answer with this model."""
         old = self.pipeline
-        self.model, self.pipeline = model, Pipeline(model)
+        self.model, self.pipeline = model, Pipeline(model, self._batching, self.statistics.executed)
+        self.statistics.batched = self.pipeline.batches
+        if callable(tune := getattr(model, "tune", None)):
+            self._tune(tune())
         self.starting = False
         self.state, self.reason = "READY", ""
         if old:
             self._retire(old)
         self._changed(not self.draining)
+
+    def _tune(self, tuning: Coroutine[Any, Any, None]) -> None:
+        """Beside the first requests; a model that is replaced meanwhile need not end it."""
+        if self._tuning:
+            self._tuning.cancel()
+        self._tuning = asyncio.get_running_loop().create_task(tuning)
 
     def _retire(self, old: Pipeline) -> "asyncio.Task[None]":
         self._retiring.add(old)
@@ -140,6 +154,11 @@ class Served:
     def output_types(self) -> list[dict[str, Any]]:
         """The same of its outputs."""
         return list(self.model.get_output_types()) if self.model is not None else []
+
+    def parameters(self) -> dict[str, Any]:
+        """How the model runs, as it says of itself; models of ours do."""
+        give = getattr(self.model, "parameters", None)
+        return give() if callable(give) else {}
 
     def labels(self, output: str) -> tuple[str, ...] | None:
         """Names of an output's classes, for the classification extension; models of ours have them."""
@@ -202,6 +221,8 @@ class Served:
 
     async def close(self) -> None:
         """At the end of the process, when nobody calls any more: let the model go."""
+        if self._tuning:
+            self._tuning.cancel()
         pipeline, self.pipeline = self.pipeline, None
         if pipeline:
             await self._retire(pipeline)

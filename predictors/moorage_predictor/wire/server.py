@@ -15,6 +15,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from moorage.api.predictor import PredictorSettings
+from moorage_predictor.batching import BatchLimits
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire import grpc
 from moorage_predictor.wire.binding import port_taken
@@ -35,6 +36,13 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
+def _batching(settings: PredictorSettings) -> BatchLimits | None:
+    size = settings.max_batch_size or 1
+    if settings.task == "image-classification" or size == 1:
+        return None  # the classifier's own stages make batches
+    return BatchLimits(size, settings.max_queue_size, settings.max_queue_delay_ms / 1000)
+
+
 class Server:
     """Both listeners of one model. Made inside the event loop, because gRPC's server belongs to it."""
 
@@ -53,6 +61,7 @@ class Server:
             settings.model_name,
             settings.model_version,
             max_pending=settings.max_pending,
+            batching=_batching(settings),
             platform="moorage_timm" if settings.task == "image-classification" else "moorage_custom",
             load=load,
             changed=self.metrics.ready,

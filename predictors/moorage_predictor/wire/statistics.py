@@ -1,6 +1,6 @@
 """Counts and times of one model version, as Triton's statistics extension names them. Filled by `repository.py`.
 
-Since the process began; in nanoseconds. Every request is an execution of its own until requests are batched.
+Since the process began; in nanoseconds. A request that shares no batch is an execution of its own.
 """
 
 import time
@@ -34,9 +34,11 @@ class Statistics:
 
     __slots__ = (
         "_batches",
+        "batched",
         "compute_infer",
         "compute_input",
         "compute_output",
+        "executions",
         "fail",
         "inference_count",
         "last_ms",
@@ -52,6 +54,9 @@ class Statistics:
         self.compute_infer = Duration()
         self.compute_output = Duration()
         self._batches: dict[int, tuple[Duration, Duration, Duration]] = {}
+        self.executions = 0
+        self.batched = False
+        """Whether `executed` tells of every batch; else a request is an execution."""
         self.inference_count = 0
         self.last_ms = 0
 
@@ -64,6 +69,7 @@ class Statistics:
         self.compute_infer.add(inferred - parsed)
         self.compute_output.add(encoded - inferred)
         self.inference_count += rows
+        self.executions += not self.batched
         batch = self._batches.get(rows)
         if batch is None:
             if len(self._batches) >= _MAX_BATCH_SIZES:
@@ -72,6 +78,11 @@ class Statistics:
         batch[0].add(parsed - started)
         batch[1].add(inferred - parsed)
         batch[2].add(encoded - inferred)
+
+    def executed(self, rows: int, waited_s: float, run_s: float, requests: int) -> None:
+        """One batch is done. Its requests are told one by one as well, with their wait as a part of inferring."""
+        self.executions += 1
+        self.queue.ns += round(waited_s * 1e9)
 
     def failed(self, ns: int) -> None:
         """One request got an error."""
@@ -84,13 +95,16 @@ class Statistics:
             "version": version,
             "last_inference": self.last_ms,
             "inference_count": self.inference_count,
-            "execution_count": self.success.count,
+            "execution_count": self.executions,
             "inference_stats": {
                 "success": self.success.as_dict(),
                 "fail": self.fail.as_dict(),
                 "queue": self.queue.as_dict(),
                 "compute_input": self.compute_input.as_dict(),
-                "compute_infer": self.compute_infer.as_dict(),
+                "compute_infer": {
+                    "count": self.compute_infer.count,
+                    "ns": max(0, self.compute_infer.ns - self.queue.ns),
+                },
                 "compute_output": self.compute_output.as_dict(),
                 "cache_hit": {"count": 0, "ns": 0},
                 "cache_miss": {"count": 0, "ns": 0},

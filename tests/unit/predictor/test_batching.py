@@ -28,8 +28,8 @@ class Model:
         return [InvalidInput("13") if payload == 13 else payload * 2 for payload in payloads]
 
 
-def batcher(model, *, size=8, queue=1000, delay=0.0, workers=1, **options):
-    return Batcher(model, BatchLimits(size, queue, delay, workers), **options)
+def batcher(model, *, size=8, queue=1000, delay=0.0, workers=1):
+    return Batcher(model, BatchLimits(size, queue, delay, workers))
 
 
 async def turns(number=5):
@@ -215,7 +215,8 @@ class TestFullQueue:
 
 async def test_what_is_observed_adds_up():
     seen = []
-    queue = batcher(Model(), observe=lambda rows, waited_s, run_s, items: seen.append((rows, items)))
+    queue = batcher(Model())
+    queue.observe = lambda rows, waited_s, run_s, items: seen.append((rows, items))
     await asyncio.gather(queue.submit(1, rows=2), queue.submit(2))
     await turns()
     assert seen == [(3, 2)]

@@ -25,7 +25,7 @@ class FixedNetwork:
         self.logits = np.array(logits, dtype=np.float32)
         self.seen = None
 
-    def forward(self, batch):
+    def forward(self, batch, threads=None):
         self.seen = batch
         return np.repeat(self.logits[None], len(batch), axis=0)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.unit.predictor.served import Echo, InProcess
 
 from moorage.api.limits import RequestLimits
+from moorage.api.predictor import PredictorSettings
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
 from moorage_predictor.wire.http.endpoints import ENDPOINTS
@@ -26,7 +27,7 @@ class TwoClasses:
     num_classes = 2
     data = DataConfig(input_size=(3, 4, 4), mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear", crop_pct=1.0)
 
-    def forward(self, batch):
+    def forward(self, batch, threads=None):
         if batch.max() > 1e6:
             raise RuntimeError("/secret/path: broken")
         return np.stack([batch.mean(axis=(1, 2, 3)), -batch.mean(axis=(1, 2, 3))], axis=1)
@@ -34,7 +35,10 @@ class TwoClasses:
 
 def classifier():
     made = ImageClassifier(TwoClasses(), ("light", "dark"), top_k=5, limits=Limits(10_000, 64))
-    return ClassifierModel("cats", made, max_image_bytes=10_000)
+    settings = PredictorSettings(
+        model_name="cats", task="image-classification", model_dir="none", max_image_bytes=10_000
+    )
+    return ClassifierModel(made, settings)
 
 
 @pytest.fixture

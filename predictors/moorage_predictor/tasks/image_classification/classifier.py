@@ -1,7 +1,11 @@
-"""The task itself: images in any of three forms -> the best classes of each. Called by `wire/model.py` in a worker."""
+"""The task itself: images in any of three forms -> the network's rows -> the best classes of each. Its steps are called
+by `stages.py`, in threads.
+"""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +29,12 @@ class Forward(Protocol):
     def num_classes(self) -> int:
         """How many logits it gives."""
 
-    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [n, classes]."""
+    def forward(self, batch: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
+        """Logits [n, classes], made with so many cores; None is all."""
+
+
+Row = NDArray[np.float32]
+"""One image as the network takes it, [3, height, width]."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,18 @@ class Classification:
     class_name: NDArray[np.object_]
     logits: NDArray[np.float32]
 
+    def apart(self) -> list["Classification"]:
+        """Each image by itself."""
+        return [self._of(slice(index, index + 1)) for index in range(len(self.logits))]
+
+    def _of(self, rows: slice) -> "Classification":
+        return Classification(self.class_id[rows], self.confidence[rows], self.class_name[rows], self.logits[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Classification"]) -> Self:
+        """The inverse of `apart`."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
 
 class ImageClassifier:
     """One loaded model. Safe to call from several threads."""
@@ -62,32 +82,55 @@ class ImageClassifier:
         images.harden_pillow()
 
     def __call__(self, inputs: Images) -> Classification:
-        """Decode, prepare, run, rank.
+        """Prepare, run, rank; one after the other.
 
         Raises:
             InvalidInput: an image, or the tensor, is not acceptable; the message says which and why.
         """
-        logits = self._network.forward(self._batch(inputs))
-        # A stable sort of the negated logits: equal confidences keep the order of their class numbers.
-        best = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
-        confidence = np.take_along_axis(_softmax(logits), best, axis=1)
-        return Classification(best.astype(np.int64), confidence, self._names[best], logits)
+        return self.rank(self.forward(stacked([prepare() for prepare in self.rows(inputs)])))
 
-    def _batch(self, inputs: Images) -> NDArray[np.float32]:
+    def rows(self, inputs: Images) -> list[Callable[[], Row]]:
+        """For each image, in order, what prepares it; may be called in any thread, and raises `InvalidInput` if this image
+        is not acceptable.
+
+        Raises:
+            InvalidInput: pixels or a tensor have a wrong shape.
+        """
         if isinstance(inputs, EncodedImages):
-            return np.stack([self._preprocess(self._decode(i, data)) for i, data in enumerate(inputs.files)])
+            return [partial(self._prepared, index, file) for index, file in enumerate(inputs.files)]
         if isinstance(inputs, PixelImages):
             height, width = inputs.pixels.shape[1:3]
             if max(height, width) > self._limits.max_image_side:
                 side = self._limits.max_image_side
                 raise InvalidInput(f"image: expected at most {side}x{side} pixels, found {width}x{height}")
-            return np.stack([self._preprocess(Image.fromarray(pixels)) for pixels in inputs.pixels])
+            return [partial(self._preprocessed, pixels) for pixels in inputs.pixels]
         expected = (3, *self.input_size)
         if inputs.tensor.shape[1:] != expected:
             raise InvalidInput(
                 f"image: expected FP32 shape [n, {', '.join(map(str, expected))}], found {_shape(inputs.tensor)}"
             )
-        return np.ascontiguousarray(inputs.tensor)
+        return [partial(_itself, row) for row in inputs.tensor]
+
+    def forward(self, batch: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
+        """Logits [n, classes] of [n, 3, height, width], made with so many cores."""
+        return self._network.forward(batch, threads)
+
+    def blank(self) -> NDArray[np.float32]:
+        """One row of nothing, [1, 3, height, width]."""
+        return np.zeros((1, 3, *self.input_size), dtype=np.float32)
+
+    def rank(self, logits: NDArray[np.float32]) -> Classification:
+        """The best classes of each row of logits, [n, classes]."""
+        # A stable sort of the negated logits: equal confidences keep the order of their class numbers.
+        best = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
+        confidence = np.take_along_axis(_softmax(logits), best, axis=1)
+        return Classification(best.astype(np.int64), confidence, self._names[best], logits)
+
+    def _prepared(self, index: int, file: bytes) -> Row:
+        return self._preprocess(self._decode(index, file))
+
+    def _preprocessed(self, pixels: NDArray[np.uint8]) -> Row:
+        return self._preprocess(Image.fromarray(pixels))
 
     def _decode(self, index: int, data: bytes) -> Image.Image:
         return images.decode(
@@ -96,6 +139,15 @@ class ImageClassifier:
             max_bytes=self._limits.max_image_bytes,
             max_side=self._limits.max_image_side,
         )
+
+
+def stacked(rows: Sequence[Row]) -> NDArray[np.float32]:
+    """Rows as one batch, [n, 3, height, width]; a single one is not copied."""
+    return np.ascontiguousarray(rows[0])[None] if len(rows) == 1 else np.stack(rows)
+
+
+def _itself(row: Row) -> Row:
+    return row
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,77 @@
+"""Requests of several callers in one call of the user's model. Made by `pipeline.py` where `--max-batch-size` asks for it.
+
+call() -> company() -> Batcher -> merged() -> the model's hooks -> parted() -> each caller's own encode
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from moorage_predictor.batching import Batcher, BatchLimits, Observe
+from moorage_predictor.wire.merge import NotByRowsError, company, merged, parted
+from moorage_predictor.wire.messages import Types
+
+_log = logging.getLogger(__name__)
+
+Headers = dict[str, str]
+Answer = tuple[Any, Headers]
+"""What the model returned, encoded, and the response headers that it set."""
+Encode = Callable[[Any], Any]
+
+
+class _Request(NamedTuple):
+    payload: Any
+    headers: Headers
+    encode: Encode
+    rows: int
+
+
+class Batched:
+    """One model's `predict`."""
+
+    def __init__(
+        self, name: str, call: Callable[[Any, Headers, Encode], Awaitable[Answer]], types: Types, limits: BatchLimits
+    ) -> None:
+        self._name = name
+        self._call = call
+        self._types = types
+        self._batcher: Batcher[_Request] = Batcher(self._run, limits)
+        self._by_rows = True
+
+    def observed_by(self, observe: Observe) -> None:
+        """Tell of every batch."""
+        self._batcher.observe = observe
+
+    async def __call__(self, payload: Any, headers: Headers, encode: Encode, priority: int) -> Answer:
+        """Answer one request, alone or in company. A batch of several has no headers, because whose would they be?"""
+        key, rows = (company(payload) if self._by_rows else None) or (object(), 1)
+        answer: Answer = await self._batcher.submit(_Request(payload, headers, encode, rows), rows, key, priority)
+        return answer
+
+    async def _run(self, payloads: Sequence[_Request], *, alone: bool) -> Sequence[Any]:
+        if len(payloads) == 1:
+            return [await self._call(*payloads[0][:3])]
+        bodies, rows = [request.payload for request in payloads], [request.rows for request in payloads]
+
+        def encode_each(result: Any) -> list[Any]:
+            parts = parted(result, bodies, rows)
+            return [_encoded(request.encode, part) for request, part in zip(payloads, parts, strict=True)]
+
+        try:
+            encoded, headers = await self._call(merged(bodies, self._types), {}, encode_each)
+        except NotByRowsError as error:
+            self._by_rows = False
+            _log.warning(
+                "the model does not answer row by row; its requests run one by one from now on",
+                extra={"model": self._name, "reason": str(error)},
+            )
+            raise
+        return [one if isinstance(one, Exception) else (one, headers) for one in encoded]
+
+
+def _encoded(encode: Encode, part: Any) -> Any:
+    """The answer's bytes, or why this caller's answer cannot be sent."""
+    try:
+        return encode(part)
+    except Exception as error:  # noqa: BLE001 - handed to this caller alone
+        return error

@@ -1,0 +1,145 @@
+"""Images of many requests through one classifier: whose classes are whose, who fails, who is refused, who is not computed."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moorage_predictor.batching import BatchLimits
+from moorage_predictor.engine.config import DataConfig
+from moorage_predictor.errors import ImageInvalid, Overloaded
+from moorage_predictor.tasks.image_classification import EncodedImages, ImageClassifier, Limits, PreparedImages
+from moorage_predictor.tasks.image_classification.stages import Stages
+
+CLASSES = 16
+
+
+class Sorter:
+    """Says of an image whose every value is c that it is of class c; writes down its batches; works while `open`."""
+
+    num_classes = CLASSES
+    data = DataConfig(input_size=(3, 4, 4), mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear", crop_pct=1.0)
+
+    def __init__(self):
+        self.batches = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def forward(self, batch, threads=None):
+        self.batches.append((len(batch), threads))
+        assert self.open.wait(10)
+        return -np.abs(np.arange(CLASSES, dtype=np.float32)[None] - batch[:, 0, 0, :1])
+
+
+@pytest.fixture
+def network():
+    return Sorter()
+
+
+@pytest.fixture
+def make(network):
+    made = []
+
+    def stages(cores=2, size=8, queue=100):
+        classifier = ImageClassifier(
+            network, tuple(map(str, range(CLASSES))), top_k=2, limits=Limits(max_image_bytes=10**6, max_image_side=100)
+        )
+        made.append(Stages(classifier, BatchLimits(size, queue), cores))
+        return made[-1]
+
+    yield stages
+    network.open.set()
+    for one in made:
+        one.close()
+
+
+def images(*classes):
+    tensor = np.empty((len(classes), 3, 4, 4), dtype=np.float32)
+    tensor[:] = np.array(classes, dtype=np.float32)[:, None, None, None]
+    return lambda: PreparedImages(tensor)
+
+
+def best(classification):
+    return classification.class_id[:, 0].tolist()
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+async def test_a_lone_image_gets_all_cores(make, network):
+    assert best(await make().classify(images(5))) == [5]
+    assert network.batches == [(1, 2)]
+
+
+async def test_each_request_gets_its_own_images_in_their_order(make):
+    stages = make(size=3)
+    asked = [[1, 2, 3, 4, 5], [6], [7, 8], [9] * 7, [10]]
+    answers = await asyncio.gather(*(stages.classify(images(*classes)) for classes in asked))
+    assert [best(answer) for answer in answers] == asked
+
+
+async def test_when_images_abound_each_pass_has_a_core_and_no_pass_too_many_rows(make, network):
+    stages = make(size=3)
+    network.open.clear()
+    calls = [asyncio.ensure_future(stages.classify(images(number))) for number in range(12)]
+    await until(lambda: len(network.batches) == 2 and stages.batcher.waiting)
+    network.open.set()
+    assert [best(await call) for call in calls] == [[number] for number in range(12)]
+    assert max(rows for rows, _ in network.batches) <= 3
+    assert {threads for rows, threads in network.batches[1:-1]} == {1}
+
+
+async def test_an_image_that_cannot_be_read_fails_its_own_request_alone(make):
+    stages = make()
+    answers = await asyncio.gather(
+        stages.classify(images(1)),
+        stages.classify(lambda: EncodedImages((b"no image",))),
+        stages.classify(images(2)),
+        return_exceptions=True,
+    )
+    assert [best(answers[0]), best(answers[2])] == [[1], [2]]
+    assert isinstance(answers[1], ImageInvalid)
+
+
+async def test_a_request_with_one_bad_image_among_good_ones_is_not_computed(make, network, encode):
+    good = encode(Image.new("RGB", (8, 8)))
+    with pytest.raises(ImageInvalid, match="image 1"):
+        await make().classify(lambda: EncodedImages((good, b"bad", good)))
+    assert not network.batches
+
+
+async def test_who_goes_while_waiting_is_not_computed(make, network):
+    stages = make(cores=1, size=1)
+    network.open.clear()
+    first = asyncio.ensure_future(stages.classify(images(1)))
+    await until(lambda: network.batches)
+    gone, stays = (asyncio.ensure_future(stages.classify(images(number, number))) for number in (2, 3))
+    await until(lambda: stages.batcher.waiting == 4)
+    gone.cancel()
+    network.open.set()
+    assert [best(await one) for one in (first, stays)] == [[1], [3, 3]]
+    assert len(network.batches) == 3
+    assert not stages._inside
+
+
+async def test_a_full_queue_refuses_before_it_decodes(make, network):
+    stages = make(cores=1, size=1, queue=1)
+    network.open.clear()
+    inside = [asyncio.ensure_future(stages.classify(images(number))) for number in (1, 2)]
+    await until(lambda: stages.batcher.waiting == 1)
+    with pytest.raises(Overloaded):
+        await stages.classify(lambda: pytest.fail("decoded"))
+    network.open.set()
+    assert [best(await one) for one in inside] == [[1], [2]]
+    assert best(await stages.classify(images(3))) == [3]
+
+
+async def test_the_split_is_measured_when_nobody_waits(make, network):
+    stages = make()
+    await stages.tune()
+    assert stages.split.rows_per_s > 0
+    assert best(await stages.classify(images(4))) == [4]
