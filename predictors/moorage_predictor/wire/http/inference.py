@@ -17,10 +17,10 @@ from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire import cloudevents
 from moorage_predictor.wire.decode import infer_request, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
-from moorage_predictor.wire.http.answers import JSON, send_error, send_parts
+from moorage_predictor.wire.http.answers import CLIENT_GONE, JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
 from moorage_predictor.wire.http.compression import compressed
-from moorage_predictor.wire.http.types import Handler, Headers, Receive, Scope, Send
+from moorage_predictor.wire.http.types import ANSWERED_BY, GONE, Handler, Headers, Receive, Scope, Send
 from moorage_predictor.wire.json_answers import dumps, json_ready, v1_body
 from moorage_predictor.wire.messages import InferRequest, InferResponse, Types
 from moorage_predictor.wire.repository import Served
@@ -134,6 +134,7 @@ class Inference:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             started = perf_counter_ns()
             status = 200
+            scope[ANSWERED_BY] = asyncio.current_task()
             try:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
                 parts, answer_headers = await answer(scope, headers, receive)
@@ -146,6 +147,10 @@ class Inference:
             except Exception as error:  # noqa: BLE001 - the process's one catch-all for HTTP: logged, counted, answered
                 status = await send_error(scope, receive, send, error)
                 statistics.failed(perf_counter_ns() - started)
+            except asyncio.CancelledError:
+                if GONE not in scope:
+                    raise
+                status = scope.get("moorage.status", CLIENT_GONE)
             finally:
                 if "moorage.held" in scope:
                     self._bodies.release(scope)

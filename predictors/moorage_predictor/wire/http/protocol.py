@@ -22,6 +22,7 @@ from moorage_predictor.errors import (
     RequestError,
 )
 from moorage_predictor.wire.http.answers import error_body
+from moorage_predictor.wire.http.types import ANSWERED_BY, GONE
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,16 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(Overloaded("the server has as many connections as it may; try again"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits for the answer any more: what is not computed yet need not be."""
+        super().connection_lost(exc)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            scope = cast(dict[str, Any], cycle.scope)
+            if task := scope.get(ANSWERED_BY):
+                scope[GONE] = True
+                task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request, of several, or of a part of one."""
