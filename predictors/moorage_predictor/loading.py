@@ -43,11 +43,28 @@ def _classifier(settings: PredictorSettings, path: Path, report: Report, cancell
     from moorage_predictor.tasks.image_classification.labels import class_names
 
     loaded = network.load(
-        path, architecture=settings.architecture, sha256=settings.sha256, report=report, cancelled=cancelled
+        path,
+        architecture=settings.architecture,
+        sha256=settings.sha256,
+        report=report,
+        cancelled=cancelled,
+        options=engine_options(settings),
     )
     names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
     limits = Limits(settings.max_image_bytes, settings.max_image_side)
     return ImageClassifier(loaded, names, top_k=settings.top_k, limits=limits)
+
+
+def engine_options(settings: PredictorSettings) -> Any:
+    """The part of the settings that `engine` reads, as its `EngineOptions`."""
+    from moorage_predictor.engine.options import EngineOptions, default_cache_dir
+
+    return EngineOptions(
+        precision=settings.precision,
+        engine=settings.engine,
+        cache_dir=Path(settings.engine_cache_dir) if settings.engine_cache_dir else default_cache_dir(),
+        budget_s=settings.auto_budget_s,
+    )
 
 
 def _custom(settings: PredictorSettings, report: Report, cancelled: threading.Event) -> Any:

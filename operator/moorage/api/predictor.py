@@ -111,6 +111,32 @@ class PredictorSettings(RequestLimits):
         default=256, ge=1, le=100_000, description="Most rows that wait for the model: 503 with Retry-After."
     )
 
+    precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = Field(
+        default="fp32",
+        description="Number format of the forward pass. `auto` measures what this machine has, and takes the fastest that "
+        "answers as fp32 does.",
+    )
+    engine: Literal["auto", "eager", "compile", "aot", "onnxruntime", "openvino"] | None = Field(
+        default=None,
+        description="What runs the forward pass; `auto` measures those that are installed. Without it torch itself (eager), "
+        "for int8 openvino.",
+    )
+    engine_cache_dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder for what engines have built and measured, so that the next start need not. Without it "
+        "moorage/engines in the user's cache folder.",
+    )
+    auto_budget_s: float = Field(
+        default=60.0, ge=1, le=3600, description="How long `auto` may measure before it takes the best so far."
+    )
+    calibration_dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of images as the model will see them: int8 is calibrated with them and every candidate compared "
+        "on them. Without it generated ones, which is worse.",
+    )
+
     top_k: int = Field(default=5, ge=1, le=1000, description="How many classes an answer lists.")
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
     max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")
@@ -132,6 +158,12 @@ class PredictorSettings(RequestLimits):
             return self  # a class of one's own may need no files
         if (self.model_dir is None) == (self.storage_uri is None):
             raise ValueError("expected exactly one of --model-dir and --storage-uri")
+        return self
+
+    @model_validator(mode="after")
+    def _a_class_computes_by_itself(self) -> Self:
+        if self.task != "image-classification" and (self.precision != "fp32" or self.engine):
+            raise ValueError("expected neither --precision nor --engine with a class of yours: its own code decides")
         return self
 
     @model_validator(mode="after")

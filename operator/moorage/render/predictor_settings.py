@@ -35,6 +35,7 @@ def local_settings(deployment: ModelDeployment, **surroundings: object) -> Predi
 def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
     model, batching = deployment.spec.model, deployment.spec.predictor.batching
     stated = {
+        "precision": deployment.spec.predictor.precision,
         "max_batch_size": batching and batching.max_batch_size,
         "max_queue_delay_ms": batching and batching.max_queue_delay and 1000 * seconds(batching.max_queue_delay),
         "max_queue_size": batching and batching.max_queue_size,

@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from moorage.api.predictor import LoadProgress
-from moorage_predictor.engine import architectures, checkpoint, files
+from moorage_predictor.engine import architectures, checkpoint, choose, files
 from moorage_predictor.engine import weights as stored
 from moorage_predictor.engine.backend import Backend, Float32s
-from moorage_predictor.engine.backends import eager
 from moorage_predictor.engine.config import DataConfig, HubConfig
 from moorage_predictor.engine.layout import Layout, recognise
+from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.errors import LoadFailed
 
 Report = Callable[[LoadProgress], None]
@@ -43,7 +43,13 @@ class Network:
 
 
 def load(
-    path: Path, *, architecture: str | None, sha256: str | None, report: Report, cancelled: threading.Event
+    path: Path,
+    *,
+    architecture: str | None,
+    sha256: str | None,
+    report: Report,
+    cancelled: threading.Event,
+    options: EngineOptions | None = None,
 ) -> Network:
     """The network at `path`, a weight file or the folder that holds one, warm.
 
@@ -66,15 +72,19 @@ def load(
         if conversion:
             readable = conversion.wait(cancelled)
         tensors = stored.read(readable, weights)
-        network = _assemble(
-            tensors, weights, hub, (architecture or "").removeprefix("timm/") or hub.architecture, report
-        )
+        name = (architecture or "").removeprefix("timm/") or hub.architecture
+        network = _assemble(tensors, weights, hub, name, report, options or EngineOptions())
     _warm_up(network, report)
     return network
 
 
 def _assemble(
-    tensors: Mapping[str, Any], weights: Path, hub: HubConfig, architecture: str | None, report: Report
+    tensors: Mapping[str, Any],
+    weights: Path,
+    hub: HubConfig,
+    architecture: str | None,
+    report: Report,
+    options: EngineOptions,
 ) -> Network:
     layout = recognise(tensors, architecture)
     name = architecture or layout.architecture
@@ -87,7 +97,7 @@ def _assemble(
     module = _build(name, num_classes, hub, weights)
     stored.fill(module, renamed, weights, name, report)
     data = _data_config(module, layout, hub, weights)
-    return Network(name, num_classes, data, hub, weights, eager.make(module, "fp32", "cpu"))
+    return Network(name, num_classes, data, hub, weights, choose.backend(module, options))
 
 
 def _count_classes(tensors: Mapping[str, Any], weights: Path, hub: HubConfig, name: str) -> int:

@@ -12,7 +12,6 @@ MARKED = {
     "spec.variants": {"variants": [{"name": "a", "weight": 50}, {"name": "b", "weight": 50}]},
     "spec.cache": {"cache": {"ttl": "5m"}},
     "spec.monitoring": {"monitoring": {"dashboard": False}},
-    "spec.predictor.precision": {"predictor": {"precision": "fp32"}},
     "spec.predictor.gpu": {"predictor": {"gpu": {"count": 1}}},
     "spec.predictor.placement": {"predictor": {"placement": {}}},
     "spec.model.allowUnsafeFormats": {"model": {"allowUnsafeFormats": False}},

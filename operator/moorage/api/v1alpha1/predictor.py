@@ -179,8 +179,10 @@ class Predictor(Section):
     )
     resources: Resources = Field(default_factory=Resources, description="CPU and memory of one pod.")
     batching: Batching | None = Field(default=None, description="Dynamic batching.")
-    precision: Annotated[Literal["fp32", "bf16", "fp16", "int8", "auto"] | None, NOT_YET] = Field(
-        default=None, description="Number format of the forward pass; auto measures and picks."
+    precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] | None = Field(
+        default=None,
+        description="Number format of the forward pass, fp32 without it; auto measures and takes the fastest that answers "
+        "as fp32 does.",
     )
     gpu: Annotated[Gpu | None, NOT_YET] = Field(default=None, description="Accelerators of one pod.")
     placement: Annotated[Placement | None, NOT_YET] = Field(
