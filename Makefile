@@ -2,11 +2,14 @@
 # make test   set up, then every test that this machine can run
 # make fuzz   set up, then ten minutes of each fuzzer of the predictor's protocols; MOORAGE_FUZZ_S=60 is less
 # make bench-protocols   set up, then our predictor beside six other servers, half an hour; ARGS=--quick is less
+# make bench-predictor   set up, then our predictor beside the same servers with images, 25 minutes; ARGS=--quick is less
+# make bench-soak        set up, then our predictor at half load for half an hour; MINUTES=5 is less
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
 
 PYTHON ?= python3
 PORTS  ?=
 MOORAGE_FUZZ_S ?= 600
+MINUTES ?= 30
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
@@ -15,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols clean
+.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -67,6 +70,14 @@ control-plane: setup
 # Our predictor beside the other Python model servers, half an hour; ARGS="--help" lists what can be chosen.
 bench-protocols: setup
 	$(BIN)/python -m bench.protocols $(ARGS)
+
+# Our predictor beside the others with real JPEGs, 25 minutes; ARGS="--help" lists what can be chosen.
+bench-predictor: setup
+	$(BIN)/python -m bench.predictor $(ARGS)
+
+# Does memory grow under half load? ARGS="--only ours-auto --models resnet18" chooses the engine and the network.
+bench-soak: setup
+	$(BIN)/python -m bench.predictor --soak $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -32,6 +32,12 @@ def locked(lock: Path) -> Path:
     return folder / "bin" / "python"
 
 
+def variables() -> dict[str, str]:
+    """What every measured process inherits: this process's environment, with bytecode cached and the bench importable."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {"PYTHONPATH": str(paths.ROOT)}
+
+
 def digest(file: Path) -> str:
     """Twelve digits that change with the file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

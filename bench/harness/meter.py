@@ -7,10 +7,13 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 from bench.harness.load import Load
 from bench.harness.servers import Server, cpu_seconds
+
+Result = TypeVar("Result")
 
 MIB = 1024 * 1024
 
@@ -26,24 +29,34 @@ class Measured:
     rss_mib: float
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Who used how many cores."""
+
+    server: float
+    client: float
+    foreign: float
+
+
 def measure(server: Server, stretch: Callable[[], Load]) -> Measured:
     """Run one stretch between two looks at everybody's CPU time."""
     members = server.members()
-    before = _looks(server)
-    load = stretch()
-    after = _looks(server)
-    seconds, busy, served, sent = (later - earlier for earlier, later in zip(before, after, strict=True))
+    load, cores = shares(stretch, server.members)
     rss = sum(_rss(process) for process in members)
-    return Measured(
-        load=load,
-        server_cores=round(served / seconds, 3),
-        client_cores=round(sent / seconds, 3),
-        foreign_cores=round(max(0.0, busy - served - sent) / seconds, 3),
-        rss_mib=round(rss / MIB, 1),
-    )
+    return Measured(load, cores.server, cores.client, cores.foreign, round(rss / MIB, 1))
 
 
-def _looks(server: Server) -> tuple[float, float, float, float]:
+def shares(work: Callable[[], Result], members: Callable[[], list[psutil.Process]] = list) -> tuple[Result, Shares]:
+    """Do something; `members` are the server's processes. What this process starts and waits for is the client's."""
+    before = _looks(members)
+    result = work()
+    after = _looks(members)
+    seconds, busy, served, sent = (later - earlier for earlier, later in zip(before, after, strict=True))
+    foreign = max(0.0, busy - served - sent)
+    return result, Shares(*(round(value / seconds, 3) for value in (served, sent, foreign)))
+
+
+def _looks(members: Callable[[], list[psutil.Process]]) -> tuple[float, float, float, float]:
     """Now; the machine's busy seconds; the server's; the client's, which is this process with its ended children.
 
     Time in interrupts is nobody's: packets over loopback are handled there, so it belongs to the load itself. Stolen
@@ -54,7 +67,7 @@ def _looks(server: Server) -> tuple[float, float, float, float]:
     machine = psutil.cpu_times()
     busy = machine.user + machine.nice + machine.system + getattr(machine, "steal", 0.0)
     sent = own.user + own.system + children.ru_utime + children.ru_stime
-    return time.perf_counter(), busy, cpu_seconds(server.members()), sent
+    return time.perf_counter(), busy, cpu_seconds(members()), sent
 
 
 def _rss(process: psutil.Process) -> int:

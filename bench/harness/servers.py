@@ -112,9 +112,9 @@ def _launcher(peer: str) -> ModuleType:
 def _start(peer: str, place: Place) -> Server:
     folder = place.folder
     launch = _launcher(peer).launch(place)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = environments.variables()
     environment["PATH"] = f"{place.python.parent}:{environment.get('PATH', '')}"
-    environment |= {"PYTHONPATH": str(paths.ROOT), "TMPDIR": str(folder), MARK: str(folder)} | launch.environment
+    environment |= {"TMPDIR": str(folder), MARK: str(folder)} | launch.environment
     with (folder / "server.log").open("wb") as log:
         spawned = time.perf_counter()
         process = subprocess.Popen(

@@ -15,9 +15,7 @@ def launch(place: Place) -> Launch:
         return Launch(argv + image_options(place), dialects.v1_and_v2(), grpc_port=grpc_port)
     name = place.workload
     argv += [f"--model-name={name}", f"--task=bench/models/{name}.py:{name.title()}"]
-    argv.append(f"--grpc-server={place.point['grpc_server']}")
-    if place.point["workers"] > 1:
-        argv.append(f"--workers={place.point['workers']}")
+    argv += [f"--{setting.replace('_', '-')}={value}" for setting, value in place.point.items()]
     return Launch(argv, {name: v2(f"/v2/models/{name}/infer")}, grpc_port=grpc_port)
 
 

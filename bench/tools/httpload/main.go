@@ -27,7 +27,7 @@ import (
 	"time"
 )
 
-const timeout = 30 * time.Second
+const timeout = 60 * time.Second
 
 type answer struct {
 	file    int

@@ -1,0 +1,74 @@
+"""Photos, weights and reference of the image workload, made once in build/bench/images and checked by hash at each run."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.harness import paths
+from bench.harness.errors import NotThere
+from bench.predictor import photos
+
+FOLDER = paths.ROOT / "build" / "bench" / "images"
+MANIFEST = "manifest.json"
+RECIPE = (
+    photos.LOCK,
+    paths.BENCH / "predictor" / "photos.py",
+    paths.BENCH / "predictor" / "weights.py",
+    paths.BENCH / "models" / "images" / "networks.py",
+    paths.BENCH / "models" / "images" / "classifier.py",
+)
+"""The files that decide what is made; after a change of one everything is made anew."""
+
+
+@dataclass(frozen=True)
+class Assets:
+    """What was made. `folder` has `photos/` and a folder for each network."""
+
+    folder: Path
+    files: tuple[bytes, ...]
+
+    def model(self, architecture: str) -> Path:
+        return self.folder / architecture
+
+
+def ready(tell: Callable[[str], None], folder: Path = FOLDER) -> Assets:
+    """What lies there if it is whole, else made anew: a minute of two cores."""
+    if not is_whole(folder):
+        tell("photos and weights: making them, a minute or two")
+        shutil.rmtree(folder, ignore_errors=True)
+        _make(folder)
+    return Assets(folder, tuple(file.read_bytes() for file in sorted((folder / "photos").glob("*.jpg"))))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file has the hash that it was made with, by today's recipe."""
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        return False
+    wanted = json.loads(manifest.read_text())
+    return wanted["recipe"] == _recipe() and wanted["files"] == _hashes(folder)
+
+
+def _make(folder: Path) -> None:
+    (folder / "photos").mkdir(parents=True)
+    for number, file in enumerate(photos.encoded()):
+        (folder / "photos" / f"{number:02}.jpg").write_bytes(file)
+    # In a process of its own, so that torch does not live in the client.
+    command = [str(paths.PRODUCT_PYTHON), "-m", "bench.predictor.weights", str(folder)]
+    done = subprocess.run(command, cwd=paths.ROOT, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise NotThere(f"the weights could not be made:\n{done.stderr[-3000:]}")
+    (folder / MANIFEST).write_text(json.dumps({"recipe": _recipe(), "files": _hashes(folder)}, indent=1) + "\n")
+
+
+def _recipe() -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in RECIPE)).hexdigest()
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

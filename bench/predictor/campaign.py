@@ -1,0 +1,163 @@
+"""The order of things: sweep each grid, then repetitions as the outer loop, networks and servers as the inner ones.
+
+    sweep       network -> limit: every split; entrant -> point -> start, warm, one stretch at most connections, stop
+    repetition  network -> floor; entrant -> its limit, then start, warm, every stretch, the open loop, stop
+
+One process is measured at a time. Called by `__main__.py`; what it measured goes to `summary.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from bench.harness.errors import BenchError, WrongAnswer
+from bench.harness.footprint import footprint
+from bench.harness.grid import Point
+from bench.harness.meter import shares
+from bench.predictor import processes
+from bench.predictor.assets import Assets
+from bench.predictor.plan import Best, Entrant, Plan, key, limit_of
+from bench.predictor.processes import Split
+from bench.predictor.rows import FloorRow, LimitRow, Rows, Start, Stretch
+from bench.predictor.stretches import Stretches, Target, running
+
+Result = TypeVar("Result")
+
+
+class Campaign:
+    """One run of the bench. `tell` gets a line of progress now and then."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        entrants: Sequence[Entrant],
+        models: Sequence[str],
+        assets: Assets,
+        tell: Callable[[str], None],
+    ):
+        self._plan, self._entrants, self._models, self._assets, self._tell = plan, entrants, models, assets, tell
+        self._settings = plan.settings
+        self.failures: dict[str, str] = {}
+        self.swept: list[Stretch] = []
+        self.stretches: list[Stretch] = []
+        self.starts: list[Start] = []
+        self.floors: list[FloorRow] = []
+        self.offline: list[LimitRow] = []
+
+    @property
+    def rows(self) -> Rows:
+        """What the repetitions gave."""
+        return Rows(self.stretches, self.starts, self.floors, [row for row in self.offline if row.repetition])
+
+    def sweep(self) -> Best:
+        """The best point of each entrant, and the best split of each limit, by images per second."""
+        best: Best = {}
+        for model in self._models:
+            for entrant in self._entrants:
+                self._sweep_limit(entrant, model, best)
+                self._sweep_entrant(entrant, model, best)
+        return best
+
+    def repetition(self, number: int, best: Best) -> None:
+        """Everything once, at its best point."""
+        for model in self._models:
+            found = processes.floor(self._assets.model(model))
+            self.floors.append(FloorRow(number, model, found.seconds, found.footprint))
+            self._tell(f"round {number}  floor {model}  {found.seconds:.2f} s  {found.footprint.pss_mib:.0f} MiB PSS")
+            for entrant in self._entrants:
+                self._repeat_limit(number, entrant, model, best)
+                if point := best.get(key(entrant.name, model)):
+                    target = Target(number, entrant, model, point, self._assets)
+                    self._guarded(entrant, model, lambda target=target: self._repeat(target))
+
+    def _guarded(self, entrant: Entrant, model: str, work: Callable[[], Result]) -> Result | None:
+        """Who fails leaves the others their comparison. A wrong answer ends the bench: it is no figure."""
+        try:
+            return work()
+        except WrongAnswer as error:
+            raise WrongAnswer(f"{entrant.name}, {model}: {error}") from error
+        except BenchError as error:
+            self._tell(f"{entrant.name}, {model}: {error}")
+            self.failures[key(entrant.name, model)] = str(error).strip().splitlines()[0]
+            return None
+
+    def _sweep_limit(self, entrant: Entrant, model: str, best: Best) -> None:
+        name = key(limit_of(entrant), model)
+        if name in best:
+            return
+        seconds = self._settings.limit_duration_s / 3
+        rows = self._guarded(entrant, model, lambda: self._limit(0, entrant, model, self._plan.splits, seconds))
+        if rows:
+            best[name] = {"split": max(rows, key=lambda row: row.images_per_s).split}
+
+    def _sweep_entrant(self, entrant: Entrant, model: str, best: Best) -> None:
+        name = key(entrant.name, model)
+        if len(entrant.points) == 1:
+            best[name] = entrant.points[0]
+            return
+        highest, failures = 0.0, dict(self.failures)
+        for point in entrant.points:
+            row = self._guarded(entrant, model, lambda point=point: self._sweep_point(entrant, model, point))
+            if row and row.measured.load.requests_per_s > highest:
+                highest, best[name] = row.measured.load.requests_per_s, point
+        if name in best:
+            self.failures = failures  # a point of a grid may fail, as long as another works
+
+    def _sweep_point(self, entrant: Entrant, model: str, point: Point) -> Stretch:
+        target = Target(0, entrant, model, point, self._assets)
+        with running(target) as server:
+            stretches = Stretches(target, server, self._settings, self._tell)
+            stretches.warm("v1")
+            row = stretches.closed("v1", self._plan.most_connections, self._settings.sweep_duration_s)
+        self.swept.append(row)
+        return row
+
+    def _repeat_limit(self, number: int, entrant: Entrant, model: str, best: Best) -> None:
+        name = limit_of(entrant)
+        done = any((row.repetition, row.name, row.model) == (number, name, model) for row in self.offline)
+        point = best.get(key(name, model))
+        if done or point is None:
+            return
+        splits = [point["split"], *(split for split in self._plan.one_image if split != point["split"])]
+        seconds = self._settings.limit_duration_s
+        self._guarded(entrant, model, lambda: self._limit(number, entrant, model, splits, seconds))
+
+    def _limit(
+        self, number: int, entrant: Entrant, model: str, splits: Sequence[Split], seconds: float
+    ) -> list[LimitRow]:
+        name, tolerance = limit_of(entrant), entrant.tolerance
+        engine = entrant.points[0] if entrant.is_ours else None
+        found, cores = shares(lambda: processes.offline(self._assets, model, engine, splits, seconds, tolerance))
+        rows = [LimitRow(number, name, model, **one, foreign_cores=cores.foreign) for one in found]
+        self.offline += rows
+        when = f"round {number}" if number else "sweep"
+        for row in rows:
+            workers, threads, batch = row.split
+            self._tell(
+                f"{when}  {name} {model}  {workers} x {threads} threads, batch {batch}: "
+                f"{row.images_per_s:.1f} images/s, {row.batch_ms:.1f} ms a batch"
+            )
+        return rows
+
+    def _repeat(self, target: Target) -> None:
+        settings, most = self._settings, self._plan.most_connections
+        with running(target) as server:
+            idle = footprint(server.members())
+            stretches = Stretches(target, server, settings, self._tell)
+            rows = []
+            for protocol in server.launch.dialects:
+                stretches.warm(protocol)
+                for connections in self._plan.connections:
+                    is_long = protocol == "v1" and connections in self._plan.judged
+                    seconds = settings.duration_s if is_long else settings.side_duration_s
+                    rows.append(stretches.closed(protocol, connections, seconds))
+            capacity = next(row for row in rows if row.protocol == "v1" and row.connections == most)
+            rate = settings.open_share * capacity.measured.load.requests_per_s
+            rows.append(stretches.open("v1", rate, settings.duration_s))
+            loaded = footprint(server.members())
+        start = Start(target.repetition, target.entrant.name, target.model, round(server.start_s, 3), idle, loaded)
+        self.stretches += rows
+        self.starts.append(start)
+        self._tell(
+            f"round {start.repetition}  {start.entrant} {start.model}  cold {start.cold_start_s:.2f} s, "
+            f"idle {idle.pss_mib:.0f} MiB PSS, then {loaded.pss_mib:.0f}"
+        )
