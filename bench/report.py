@@ -1,121 +1,76 @@
-"""Tables and a picture for docs/reference/benchmarks.md: `.venv/bin/python bench/report.py [RESULT.json]`.
+"""Tables and pictures for docs/reference/benchmarks.md: `.venv/bin/python bench/report.py [RESULT.json ...]`.
 
-Without an argument it takes bench/results/protocols.json. What stands between the page's two markers is replaced; the
+Without arguments it takes the result files of bench/results. What stands between a section's two markers is replaced; the
 prose around it is written by hand.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "bench" / "results" / "protocols.json"
-PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
-PICTURE = PAGE.with_suffix(".svg")
-BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -->"
+sys.path.insert(0, str(ROOT))
 
-TITLES = {
-    "tiny": "One row of V2 JSON",
-    "grpc": "The same row over gRPC",
-    "binary": "A binary tensor over V2 REST",
-}
-MEANINGS = {
-    "tiny_vs_kserve": "one row, ours against the KServe SDK, one worker each",
-    "tiny_vs_best_peer": "one row, ours with one worker against the best of the peers",
-    "tiny_vs_bare_asgi": "one row, ours against the bare ASGI app",
-    "tiny_p99_ms": "one row, our 99th percentile in ms",
-    "grpc_vs_kserve": "gRPC, ours against the KServe SDK",
-    "binary_vs_kserve": "binary tensor, ours against the KServe SDK",
-    "grpc_native_vs_kserve": "gRPC with `--grpc-server=native`, which is not the default, against the KServe SDK",
-}
+from bench.harness import environments  # noqa: E402
+from bench.predictor import section as predictor  # noqa: E402
+from bench.protocols import section as protocols  # noqa: E402
+
+RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
+PLOT = ROOT / "bench" / "plot"
+END = "<!-- end of figures -->"
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page. `text` gets the picture's name."""
+
+    begin: str
+    picture: Path
+    text: Callable[[Result, str], str]
+    panels: Callable[[Result], list[dict[str, Any]]]
+
+
+PROTOCOLS = Section(
+    "<!-- figures: made by bench/report.py -->", PAGE.with_suffix(".svg"), protocols.text, protocols.panels
+)
+PREDICTOR = Section(
+    "<!-- figures of images: made by bench/report.py -->",
+    PAGE.with_name("benchmarks-images.svg"),
+    predictor.text,
+    predictor.panels,
+)
 
 
 def main() -> None:
-    result = json.loads((Path(sys.argv[1]) if len(sys.argv) > 1 else RESULT).read_text())
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(before + BEGIN + "\n\n" + section(result) + "\n" + END + after)
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULT)
-    print(f"{PAGE.relative_to(ROOT)} and {PICTURE.name} are written")
+    files = [Path(name) for name in sys.argv[1:]]
+    for file in files or [RESULTS / "protocols.json", RESULTS / "predictor.json"]:
+        if files or file.exists():
+            result = json.loads(file.read_text())
+            section = PREDICTOR if "processes" in result else PROTOCOLS
+            PAGE.write_text(replaced(PAGE.read_text(), section, result))
+            draw(section, result)
+            print(f"{PAGE.relative_to(ROOT)} and {section.picture.name} are written from {file.name}")
 
 
-def section(result: dict[str, Any]) -> str:
-    """Everything between the markers."""
-    parts = [_heading(result), f"![Requests per second]({PICTURE.name})", _ratios(result["result"])]
-    for workload, title in TITLES.items():
-        medians = [one for one in result["medians"] if one["workload"] == workload]
-        if medians:
-            parts.append(f"### {title}\n\n{_medians(medians)}")
-    parts.append(f"### The points of the grid\n\n{_points(result)}")
-    return "\n\n".join(parts) + "\n"
+def replaced(page: str, section: Section, result: Result) -> str:
+    """The page with the section's figures made anew."""
+    before, rest = page.split(section.begin)
+    _, after = rest.split(END, maxsplit=1)
+    return before + section.begin + "\n\n" + section.text(result, section.picture.name) + "\n" + END + after
 
 
-def _heading(result: dict[str, Any]) -> str:
-    machine, settings = result["machine"], result["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return (
-        f"`{result['command']}` on {result['date']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}. {versions}. "
-        f"{settings['repetitions']} repetitions, {settings['duration_s']} s for a headline point."
-    )
-
-
-def _ratios(figures: dict[str, float | None]) -> str:
-    rows = [(name, MEANINGS[name], "-" if value is None else str(value)) for name, value in figures.items()]
-    return _table(("figure", "meaning", "value"), rows)
-
-
-def _medians(medians: list[dict[str, Any]]) -> str:
-    order = sorted(medians, key=lambda one: (one["connections"], -one["requests_per_s"]))
-    rows = [
-        (
-            one["entrant"],
-            str(one["connections"]),
-            f"{one['requests_per_s']:,.0f}",
-            f"{50 * one['spread']:.0f} %",
-            *(f"{one[field]:.2f}" for field in ("p50_ms", "p95_ms", "p99_ms", "server_cores", "client_cores")),
-            f"{one['rss_mib']:.0f}",
-            f"{one['disturbed']} of {one['repetitions']}" if one["disturbed"] else "",
-        )
-        for one in order
-    ]
-    headers = ("server", "connections", "req/s", "±", "p50 ms", "p95 ms", "p99 ms", "cores, server", "cores, client")
-    return _table((*headers, "RSS MiB", "disturbed"), rows)
-
-
-def _points(result: dict[str, Any]) -> str:
-    rows = []
-    for name, best in result["best"].items():
-        swept = [row for row in result["sweep"] if row["entrant"] == name]
-        for row in sorted(swept, key=lambda row: -row["requests_per_s"]):
-            rows.append((name, _point(row["point"]), f"{row['requests_per_s']:,.0f}", _chosen(row["point"], best)))
-        if not swept:
-            rows.append((name, _point(best), "", "yes"))
-    return _table(("server", "point", "req/s in the sweep", "taken"), rows)
-
-
-def _chosen(point: dict[str, Any], best: dict[str, Any]) -> str:
-    return "yes" if point == best else ""
-
-
-def _point(point: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in point.items())
-
-
-def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [headers, tuple("---" for _ in headers), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def draw(result: Path) -> None:
+def draw(section: Section, result: Result) -> None:
     """The picture, by matplotlib in an environment of its own: it is no dependency of the product."""
-    sys.path.insert(0, str(ROOT))
-    from bench.harness import environments
-
-    python = environments.locked(ROOT / "bench" / "plot" / "requirements.lock")
-    subprocess.run([str(python), str(ROOT / "bench" / "plot" / "draw.py"), str(result), str(PICTURE)], check=True)
+    python = environments.locked(PLOT / "requirements.lock")
+    panels = json.dumps(section.panels(result))
+    subprocess.run([str(python), str(PLOT / "draw.py"), str(section.picture)], check=True, input=panels, text=True)
 
 
 if __name__ == "__main__":

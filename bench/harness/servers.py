@@ -100,18 +100,19 @@ def running(peer: str, point: Point, workload: str, question: Question, model: P
 def prepare(peer: str) -> None:
     """Its environment, and whatever else it needs, before anything is measured."""
     environments.interpreter(peer)
-    check = getattr(_launcher(peer), "check", None)
+    check = getattr(launcher(peer), "check", None)
     if check:
         check()
 
 
-def _launcher(peer: str) -> ModuleType:
+def launcher(peer: str) -> ModuleType:
+    """The module that knows how to start this peer."""
     return importlib.import_module(f"bench.peers.{peer}.launch")
 
 
 def _start(peer: str, place: Place) -> Server:
     folder = place.folder
-    launch = _launcher(peer).launch(place)
+    launch = launcher(peer).launch(place)
     environment = environments.variables()
     environment["PATH"] = f"{place.python.parent}:{environment.get('PATH', '')}"
     environment |= {"TMPDIR": str(folder), MARK: str(folder)} | launch.environment

@@ -125,8 +125,9 @@ class Campaign:
         self, number: int, entrant: Entrant, model: str, splits: Sequence[Split], seconds: float
     ) -> list[LimitRow]:
         name, tolerance = limit_of(entrant), entrant.tolerance
-        engine = entrant.points[0] if entrant.is_ours else None
-        found, cores = shares(lambda: processes.offline(self._assets, model, engine, splits, seconds, tolerance))
+        found, cores = shares(
+            lambda: processes.offline(self._assets, model, entrant.engine, splits, seconds, tolerance)
+        )
         rows = [LimitRow(number, name, model, **one, foreign_cores=cores.foreign) for one in found]
         self.offline += rows
         when = f"round {number}" if number else "sweep"

@@ -33,12 +33,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Entrant:
-    """One row of the result."""
+    """One row of the result. `engine` are the settings that its limit has as well; peers have none, and one limit."""
 
     name: str
     peer: str
     role: str
     points: tuple[Point, ...]
+    engine: Point | None
     warmup_s: float
     tolerance: float
 
@@ -84,11 +85,14 @@ def read() -> Plan:
 def _entrant(entry: dict[str, Any], settings: Settings) -> Entrant:
     if entry["role"] not in ROLES:
         raise BadInput(f"{FILE.name}: {entry['name']}: expected a role of {ROLES}, found {entry['role']!r}")
+    if ("engine" in entry) != (entry["role"] == "ours"):
+        raise BadInput(f"{FILE.name}: {entry['name']}: expected an engine for ours, and none for peers")
     return Entrant(
         name=entry["name"],
         peer=entry["peer"],
         role=entry["role"],
-        points=(entry["engine"],) if entry["role"] == "ours" else grid.points(entry),
+        points=tuple(entry.get("engine", {}) | point for point in grid.points(entry)),
+        engine=entry.get("engine"),
         warmup_s=entry.get("warmup_s", settings.warmup_s),
         tolerance=entry.get("tolerance", PEER_TOLERANCE),
     )
