@@ -12,7 +12,7 @@ from typing import Any
 from bench.harness import go_tools, machine, paths, servers
 from bench.harness.errors import BadInput, BenchError
 from bench.harness.progress import progress
-from bench.predictor import assets, decoding, ratios, show, soak, summary
+from bench.predictor import assets, decoding, engines, ratios, show, soak, summary
 from bench.predictor import plan as plans
 from bench.predictor.campaign import Campaign
 
@@ -96,6 +96,9 @@ def run(arguments: list[str]) -> ExitCode:
     if chosen.soak:
         return soak.run(taking_part[0], models[0], made, plan.settings, chosen.soak, progress)
     campaign = Campaign(plan, taking_part, models, made, progress)
+    if best is None:
+        engines.forget()
+    campaign.build()
     if best is None:
         best = campaign.sweep()
     if chosen.save_best_points:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.harness import paths
 from bench.harness.errors import NotThere
-from bench.predictor import photos
+from bench.predictor import engines, photos
 
 FOLDER = paths.ROOT / "build" / "bench" / "images"
 MANIFEST = "manifest.json"
@@ -26,7 +26,7 @@ RECIPE = (
 
 @dataclass(frozen=True)
 class Assets:
-    """What was made. `folder` has `photos/` and a folder for each network."""
+    """What was made. `folder` has `photos/`, `calibration/` and a folder for each network."""
 
     folder: Path
     files: tuple[bytes, ...]
@@ -54,9 +54,10 @@ def is_whole(folder: Path) -> bool:
 
 
 def _make(folder: Path) -> None:
-    (folder / "photos").mkdir(parents=True)
-    for number, file in enumerate(photos.encoded()):
-        (folder / "photos" / f"{number:02}.jpg").write_bytes(file)
+    for name, files in (("photos", photos.measured()), (engines.CALIBRATION, photos.calibrating())):
+        (folder / name).mkdir(parents=True)
+        for number, file in enumerate(files):
+            (folder / name / f"{number:03}.jpg").write_bytes(file)
     # In a process of its own, so that torch does not live in the client.
     command = [str(paths.PRODUCT_PYTHON), "-m", "bench.predictor.weights", str(folder)]
     done = subprocess.run(command, cwd=paths.ROOT, check=False, capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """The order of things: sweep each grid, then repetitions as the outer loop, networks and servers as the inner ones.
 
+    build       network -> entrant of ours -> its engine
     sweep       network -> limit: every split; entrant -> point -> start, warm, one stretch at most connections, stop
     repetition  network -> floor; entrant -> its limit, then start, warm, every stretch, the open loop, stop
 
@@ -13,7 +14,7 @@ from bench.harness.errors import BenchError, WrongAnswer
 from bench.harness.footprint import footprint
 from bench.harness.grid import Point
 from bench.harness.meter import shares
-from bench.predictor import processes
+from bench.predictor import engines, processes
 from bench.predictor.assets import Assets
 from bench.predictor.plan import Best, Entrant, Plan, key, limit_of
 from bench.predictor.processes import Split
@@ -37,6 +38,7 @@ class Campaign:
         self._plan, self._entrants, self._models, self._assets, self._tell = plan, entrants, models, assets, tell
         self._settings = plan.settings
         self.failures: dict[str, str] = {}
+        self._unfit: set[str] = set()
         self.swept: list[Stretch] = []
         self.stretches: list[Stretch] = []
         self.starts: list[Start] = []
@@ -47,6 +49,16 @@ class Campaign:
     def rows(self) -> Rows:
         """What the repetitions gave."""
         return Rows(self.stretches, self.starts, self.floors, [row for row in self.offline if row.repetition])
+
+    def build(self) -> None:
+        """Whatever engines of ours are chosen or built at their first load, so that no start has to wait for it."""
+        for model in self._models:
+            for entrant in self._entrants:
+                if entrant.engine and engines.is_built(entrant.engine):
+                    self._tell(f"{entrant.name} {model}: its engine")
+                    arguments = (self._assets, model, entrant.engine, [], 0.0, entrant.tolerance)
+                    self._guarded(entrant, model, lambda arguments=arguments: processes.offline(*arguments))
+        self._unfit = set(self.failures)
 
     def sweep(self) -> Best:
         """The best point of each entrant, and the best split of each limit, by images per second."""
@@ -64,6 +76,8 @@ class Campaign:
             self.floors.append(FloorRow(number, model, found.seconds, found.footprint))
             self._tell(f"round {number}  floor {model}  {found.seconds:.2f} s  {found.footprint.pss_mib:.0f} MiB PSS")
             for entrant in self._entrants:
+                if key(entrant.name, model) in self._unfit:
+                    continue
                 self._repeat_limit(number, entrant, model, best)
                 if point := best.get(key(entrant.name, model)):
                     target = Target(number, entrant, model, point, self._assets)
@@ -82,7 +96,7 @@ class Campaign:
 
     def _sweep_limit(self, entrant: Entrant, model: str, best: Best) -> None:
         name = key(limit_of(entrant), model)
-        if name in best:
+        if name in best or key(entrant.name, model) in self._unfit:
             return
         seconds = self._settings.limit_duration_s / 3
         rows = self._guarded(entrant, model, lambda: self._limit(0, entrant, model, self._plan.splits, seconds))
@@ -91,6 +105,8 @@ class Campaign:
 
     def _sweep_entrant(self, entrant: Entrant, model: str, best: Best) -> None:
         name = key(entrant.name, model)
+        if name in self._unfit:
+            return
         if len(entrant.points) == 1:
             best[name] = entrant.points[0]
             return
@@ -117,7 +133,9 @@ class Campaign:
         point = best.get(key(name, model))
         if done or point is None:
             return
-        splits = [point["split"], *(split for split in self._plan.one_image if split != point["split"])]
+        splits = [point["split"]]
+        if self._plan.one_image not in splits:
+            splits.append(self._plan.one_image)
         seconds = self._settings.limit_duration_s
         self._guarded(entrant, model, lambda: self._limit(number, entrant, model, splits, seconds))
 
@@ -147,13 +165,14 @@ class Campaign:
             rows = []
             for protocol in server.launch.dialects:
                 stretches.warm(protocol)
-                for connections in self._plan.connections:
+                for connections in self._plan.connections if protocol == "v1" else self._plan.judged:
                     is_long = protocol == "v1" and connections in self._plan.judged
                     seconds = settings.duration_s if is_long else settings.side_duration_s
                     rows.append(stretches.closed(protocol, connections, seconds))
-            capacity = next(row for row in rows if row.protocol == "v1" and row.connections == most)
-            rate = settings.open_share * capacity.measured.load.requests_per_s
-            rows.append(stretches.open("v1", rate, settings.duration_s))
+            if target.entrant.has_open_loop:
+                capacity = next(row for row in rows if row.protocol == "v1" and row.connections == most)
+                rate = settings.open_share * capacity.measured.load.requests_per_s
+                rows.append(stretches.open("v1", rate, settings.duration_s))
             loaded = footprint(server.members())
         start = Start(target.repetition, target.entrant.name, target.model, round(server.start_s, 3), idle, loaded)
         self.stretches += rows

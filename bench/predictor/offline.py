@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.predictor import engines
 from bench.predictor.judge import Judge
 
 Classes = list[tuple[int, float]]
@@ -42,8 +43,7 @@ def ours(model: Path, settings: dict[str, Any]) -> Answer:
     from moorage_predictor.tasks.image_classification import EncodedImages
     from moorage_predictor.tasks.image_classification.classifier import stacked
 
-    known = {name: value for name, value in settings.items() if name in PredictorSettings.model_fields}
-    chosen = PredictorSettings(task="image-classification", model_dir=str(model), **known)
+    chosen = PredictorSettings(**engines.options(model, settings))
     classifier = loading.load(chosen, lambda progress: None, threading.Event())
 
     def answer(files: Sequence[bytes], threads: int) -> list[Classes]:

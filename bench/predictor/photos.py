@@ -1,5 +1,6 @@
-"""The 32 JPEGs of the workload: views of photos that scikit-image and scikit-learn ship. Called by `assets.py`.
+"""The JPEGs of the workload, 32 that are measured and others to calibrate with. Called by `assets.py`.
 
+They are views of photos that scikit-image and scikit-learn ship.
 Both packages are installed from bench/photos/requirements.lock for their files alone. A view is a part of a photo at the
 size of a photo on the web, longer side 500 pixels, and is encoded as a camera would: baseline, 4:2:0, quality 90.
 """
@@ -7,6 +8,7 @@ size of a photo on the web, longer side 500 pixels, and is encoded as a camera w
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from bench.harness import environments, paths
 from bench.harness.errors import NotThere
@@ -15,6 +17,9 @@ from PIL import Image
 LOCK = paths.BENCH / "photos" / "requirements.lock"
 LONGER_SIDE = 500
 QUALITY = 90
+SEED = 11
+CALIBRATING_OF_EACH = 4
+CALIBRATING_SHARE = (0.85, 0.98)
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 SKIMAGE, SKLEARN = "skimage/data", "sklearn/datasets/images"
 
@@ -50,12 +55,28 @@ VIEWS = (
 )
 
 
-def encoded() -> list[bytes]:
+def measured() -> list[bytes]:
     """The files of all views."""
+    return [jpeg(image) for image in _images()]
+
+
+def calibrating() -> list[bytes]:
+    """Parts of the same views, none of them a whole one."""
+    random = Random(SEED)
+    files = []
+    for image in _images():
+        for _ in range(CALIBRATING_OF_EACH):
+            width, height = (round(random.uniform(*CALIBRATING_SHARE) * side) for side in image.size)
+            left, top = random.randint(0, image.width - width), random.randint(0, image.height - height)
+            files.append(jpeg(image.crop((left, top, left + width, top + height))))
+    return files
+
+
+def _images() -> list[Image.Image]:
     found = sorted(environments.locked(LOCK).parents[1].glob("lib/python*/site-packages"))
     if not found:
         raise NotThere(f"{LOCK.relative_to(paths.ROOT)} is installed without a site-packages; remove {paths.cache()}")
-    return [jpeg(_cut(found[0] / view.photo, view)) for view in VIEWS]
+    return [_cut(found[0] / view.photo, view) for view in VIEWS]
 
 
 def _cut(photo: Path, view: View) -> Image.Image:

@@ -42,6 +42,7 @@ class Entrant:
     engine: Point | None
     warmup_s: float
     tolerance: float
+    has_open_loop: bool
 
     @property
     def is_ours(self) -> bool:
@@ -57,7 +58,7 @@ class Plan:
     connections: tuple[int, ...]
     judged: tuple[int, ...]
     splits: tuple[Split, ...]
-    one_image: tuple[Split, ...]
+    one_image: Split
     entrants: tuple[Entrant, ...]
 
     @property
@@ -77,7 +78,7 @@ def read() -> Plan:
         connections=tuple(images["connections"]),
         judged=tuple(images["judged"]),
         splits=tuple(limit["splits"]),
-        one_image=tuple(limit["one_image"]),
+        one_image=limit["one_image"],
         entrants=tuple(_entrant(entry, settings) for entry in table["entrants"]),
     )
 
@@ -95,6 +96,7 @@ def _entrant(entry: dict[str, Any], settings: Settings) -> Entrant:
         engine=entry.get("engine"),
         warmup_s=entry.get("warmup_s", settings.warmup_s),
         tolerance=entry.get("tolerance", PEER_TOLERANCE),
+        has_open_loop=entry.get("open", False),
     )
 
 

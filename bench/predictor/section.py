@@ -12,7 +12,7 @@ MEANINGS = {
     "images_fp32_vs_best_peer": f"images a second in fp32 against the best peer, {WORST}",
     "images_auto_vs_best_peer": f"images a second with `--precision=auto` against the best peer, {WORST}",
     "images_int8_vs_best_peer": "images a second with `--precision=int8` against the best peer, resnet18",
-    "image_p50_vs_offline": f"our median at one connection against one offline image, {WORST}; less is better",
+    "image_p50_vs_offline": f"our median at one connection against one offline image, worst setting, {WORST}; less is better",
     "cold_start_vs_floor": f"our cold start against the floor, {WORST}; less is better",
     "cold_start_vs_best_peer": f"our cold start against the best peer's, {WORST}; less is better",
     "idle_pss_vs_floor": f"our idle PSS against the floor's, {WORST}; less is better",

@@ -5,6 +5,7 @@ With BENCH_POOL_THREADS=0 `predict` computes in the event loop, as the documenta
 
 import asyncio
 import base64
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,13 +17,18 @@ from kserve.utils.utils import generate_uuid
 POOL_THREADS = int(os.environ.get("BENCH_POOL_THREADS", "0"))
 
 
+@functools.cache
+def pool() -> ThreadPoolExecutor:
+    """Made where it is used: with several workers the model itself is pickled."""
+    return ThreadPoolExecutor(POOL_THREADS)
+
+
 class Photos(Model):
     """V1 instances {"b64": ...}, or V2 `image` BYTES [n] -> the best classes of each."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.classifier: Classifier | None = None
-        self.pool = ThreadPoolExecutor(POOL_THREADS) if POOL_THREADS else None
         self.load()
 
     def load(self) -> bool:
@@ -33,9 +39,9 @@ class Photos(Model):
     async def predict(
         self, payload: dict[str, Any] | InferRequest, headers: dict[str, str] | None = None
     ) -> dict[str, Any] | InferResponse:
-        if self.pool is None:
+        if not POOL_THREADS:
             return self.answer(payload)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, self.answer, payload)
+        return await asyncio.get_running_loop().run_in_executor(pool(), self.answer, payload)
 
     def answer(self, payload: dict[str, Any] | InferRequest) -> dict[str, Any] | InferResponse:
         if isinstance(payload, dict):

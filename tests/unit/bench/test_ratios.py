@@ -77,8 +77,8 @@ def test_one_connection_is_compared_with_the_quickest_way_to_one_offline_image(p
 
 
 def test_starts_are_compared_with_the_floor_and_with_the_quickest_peer(plan: Plan) -> None:
-    starts = [start("ours-fp32", 2.5, 450), start("kserve", 5, 900), start("ray", 20, 3000)]
-    found = ratios.result(Rows([], starts, FLOORS, []), plan, entrants(plan, "ours-fp32", "kserve", "ray"))
+    starts = [start("ours-eager", 2.5, 450), start("kserve", 5, 900), start("ray", 20, 3000)]
+    found = ratios.result(Rows([], starts, FLOORS, []), plan, entrants(plan, "ours-eager", "kserve", "ray"))
     assert found == {"cold_start_vs_floor": 1.25, "cold_start_vs_best_peer": 0.5, "idle_pss_vs_floor": 1.125}
 
 
