@@ -13,7 +13,8 @@ from moorage_predictor.tasks.image_classification import images
 
 def decode(data, max_bytes=10 << 20, max_side=4096):
     images.harden_pillow()
-    return images.decode(data, name="image 0", max_bytes=max_bytes, max_side=max_side)
+    with images.opened(data, name="image 0", max_bytes=max_bytes, max_side=max_side) as image:
+        return images.upright(image, name="image 0")
 
 
 def png_of_size(width, height):

@@ -1,6 +1,6 @@
 """Task `image-classification`: encoded images, pixels or prepared tensors in; classes with confidences out.
 
-wire -> ImageClassifier(Images) -> images.decode -> Preprocess -> Network.forward -> Classification -> wire
+wire -> ImageClassifier(Images) -> Prepare (images or jpeg, Preprocess) -> Network.forward -> Classification -> wire
 """
 
 from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, Limits

@@ -9,12 +9,11 @@ from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import InvalidInput
-from moorage_predictor.tasks.image_classification import images
-from moorage_predictor.tasks.image_classification.preprocess import Preprocess
+from moorage_predictor.tasks.image_classification.prepare import Prepare
+from moorage_predictor.tasks.image_classification.preprocess import Row
 from moorage_predictor.tasks.image_classification.types import EncodedImages, Images, PixelImages
 
 
@@ -31,10 +30,6 @@ class Forward(Protocol):
 
     def forward(self, batch: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """Logits [n, classes], made with so many cores; None is all."""
-
-
-Row = NDArray[np.float32]
-"""One image as the network takes it, [3, height, width]."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +69,11 @@ class ImageClassifier:
         self._network = network
         self.names = names
         self._names = np.array(names, dtype=np.object_)
-        self._preprocess = Preprocess(network.data)
+        self._prepare = Prepare(network.data, max_bytes=limits.max_image_bytes, max_side=limits.max_image_side)
         self._limits = limits
         self.top_k = min(top_k, network.num_classes)
         self.num_classes = network.num_classes
         self.input_size = network.data.size
-        images.harden_pillow()
 
     def __call__(self, inputs: Images) -> Classification:
         """Prepare, run, rank; one after the other.
@@ -103,7 +97,7 @@ class ImageClassifier:
             if max(height, width) > self._limits.max_image_side:
                 side = self._limits.max_image_side
                 raise InvalidInput(f"image: expected at most {side}x{side} pixels, found {width}x{height}")
-            return [partial(self._preprocessed, pixels) for pixels in inputs.pixels]
+            return [partial(self._prepare.pixels, pixels) for pixels in inputs.pixels]
         expected = (3, *self.input_size)
         if inputs.tensor.shape[1:] != expected:
             raise InvalidInput(
@@ -127,18 +121,7 @@ class ImageClassifier:
         return Classification(best.astype(np.int64), confidence, self._names[best], logits)
 
     def _prepared(self, index: int, file: bytes) -> Row:
-        return self._preprocess(self._decode(index, file))
-
-    def _preprocessed(self, pixels: NDArray[np.uint8]) -> Row:
-        return self._preprocess(Image.fromarray(pixels))
-
-    def _decode(self, index: int, data: bytes) -> Image.Image:
-        return images.decode(
-            data,
-            name=f"image {index}",
-            max_bytes=self._limits.max_image_bytes,
-            max_side=self._limits.max_image_side,
-        )
+        return self._prepare.file(file, name=f"image {index}")
 
 
 def stacked(rows: Sequence[Row]) -> NDArray[np.float32]:

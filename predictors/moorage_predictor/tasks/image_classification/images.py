@@ -31,35 +31,46 @@ def harden_pillow() -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def decode(data: bytes, *, name: str, max_bytes: int, max_side: int) -> Image.Image:
-    """The first frame, upright, RGB. `name` says in messages which image of the request it is.
+def opened(data: bytes, *, name: str, max_bytes: int, max_side: int) -> Image.Image:
+    """The image with its header read and its pixels not. `name` says in messages which image of the request it is.
 
     Raises:
         PayloadTooLarge: more than `max_bytes`.
-        ImageInvalid: not an image of an accepted format, damaged, or wider or higher than `max_side`.
+        ImageInvalid: not an image of an accepted format, or wider or higher than `max_side`.
     """
     if len(data) > max_bytes:
         raise PayloadTooLarge(f"{name}: expected at most {max_bytes} bytes, found {len(data)}")
     if not data:
         raise ImageInvalid(f"{name}: expected an image, found 0 bytes")
     try:
-        # Only the header is read here, so a bomb is refused before its pixels cost anything.
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageInvalid(f"{name}: expected at most {max_side}x{max_side} pixels, found far more") from error
     except Exception as error:
         raise ImageInvalid(f"{name}: not an image in one of the formats {', '.join(FORMATS)}") from error
-    with image:
+    try:
         if image.width > max_side or image.height > max_side:
             raise ImageInvalid(
                 f"{name}: expected at most {max_side}x{max_side} pixels, found {image.width}x{image.height}"
             )
         if image.mode in _UNSUPPORTED_MODES:
             raise ImageInvalid(f"{name}: 32-bit pixels are not supported; convert the image to 8 or 16 bits")
-        try:
-            return _to_rgb(ImageOps.exif_transpose(image))
-        except Exception as error:
-            raise ImageInvalid(f"{name}: the {image.format} image is truncated or corrupt") from error
+    except ImageInvalid:
+        image.close()
+        raise
+    return image
+
+
+def upright(image: Image.Image, *, name: str) -> Image.Image:
+    """Its pixels: the first frame, upright, RGB.
+
+    Raises:
+        ImageInvalid: they are damaged.
+    """
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:
+        raise ImageInvalid(f"{name}: the {image.format} image is truncated or corrupt") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 
 from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits
 from moorage_predictor.engine import split as splits
-from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, Row, stacked
+from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, stacked
+from moorage_predictor.tasks.image_classification.preprocess import Row
 from moorage_predictor.tasks.image_classification.types import Images
 
 _log = logging.getLogger(__name__)
