@@ -20,7 +20,8 @@ an exit code.
         ├── ModelFault             500 / INTERNAL: the model's own code failed
         ├── Unsupported            501 / UNIMPLEMENTED
         ├── ModelUnavailable       503 / UNAVAILABLE; trying again helps
-        │   └── Overloaded             too many requests wait
+        │   ├── ModelLoadFailed        it could not be loaded
+        │   └── Overloaded             too many requests wait, or there is no room for another model
         └── DeadlineExceeded       504 / DEADLINE_EXCEEDED
 """
 
@@ -44,11 +45,13 @@ class StartError(MoorageError):
 
 
 class LoadFailed(StartError):
-    """A missing, corrupt, forbidden or unsuitable model."""
+    """A missing, corrupt, forbidden or unsuitable model. The message is for those who run the server; `told`, if it is
+    set, for those who call it."""
 
-    def __init__(self, where: object, reason: str) -> None:
+    def __init__(self, where: object, reason: str, told: str | None = None) -> None:
         super().__init__(f"{where}: {reason}")
         self.reason = reason
+        self.told = told
 
 
 class StoreUnavailable(StartError):
@@ -165,8 +168,14 @@ class ModelUnavailable(RequestError):
     retryable = True
 
 
+class ModelLoadFailed(ModelUnavailable):
+    """The model could not be loaded; what was served before, if anything, still is."""
+
+    code = "MODEL_LOAD_FAILED"
+
+
 class Overloaded(ModelUnavailable):
-    """As many requests wait as may."""
+    """As many requests wait as may, or memory is full of models that are in use."""
 
     code = "SERVER_OVERLOADED"
 

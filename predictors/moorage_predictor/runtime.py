@@ -103,32 +103,41 @@ class _Runtime:
         if not late:
             await server.start()
         started = time.perf_counter()
-        loaded = self._start_loading()
+        many = self._settings.model_repository is not None
+        loaded = asyncio.ensure_future(server.preload()) if many else self._start_loading()
         stopped = asyncio.create_task(self._stop.wait())
         waiting: list[asyncio.Future[Any]] = [loaded, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         try:
             if not self._stop.is_set():
-                server.serve(loaded.result(), time.perf_counter() - started)
+                ready = loaded.result()
+                if not many:
+                    server.serve(loaded.result(), time.perf_counter() - started)
                 if late:
                     await server.start()
                 gc.collect()
                 gc.set_threshold(_GC_THRESHOLD, 20, 50)
                 gc.freeze()  # what is here now stays; a collection that walks all of torch's objects stops everything
-                _log.info("ready", extra={"model": self._settings.model_name})
-                log.progress(LoadProgress("ready", 1, 1))
+                if not many or ready:
+                    _log.info("ready", extra={"model": self._settings.model_repository or self._settings.model_name})
+                    log.progress(LoadProgress("ready", 1, 1))
                 await stopped
         finally:
             stopped.cancel()
             await server.stop()
         _log.info("stopped")
 
-    def _load(self) -> Any:
+    def _load(self, settings: PredictorSettings) -> Any:
         """A kserve.Model, which has no types. In a thread."""
         from moorage_predictor.loading import load
         from moorage_predictor.wire.adapt import adapted
 
-        return adapted(load(self._settings, log.progress, self._cancelled), self._settings)
+        return adapted(load(settings, self._report, self._cancelled), settings)
+
+    def _report(self, step: LoadProgress) -> None:
+        """Of one model; of many, what one of them does says little."""
+        if self._settings.model_repository is None:
+            log.progress(step)
 
     def _start_loading(self) -> "asyncio.Future[Any]":
         loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -136,7 +145,7 @@ class _Runtime:
 
         def work() -> None:
             try:
-                model = self._load()
+                model = self._load(self._settings)
             except Exception as error:  # noqa: BLE001 - handed to the main thread, which decides
                 failure = error
                 self._on_loop(lambda: loaded.set_exception(failure))

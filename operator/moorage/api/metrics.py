@@ -39,6 +39,20 @@ MODEL_LOAD: Final = Metric(
 MODEL_READY: Final = Metric(
     "moorage_model_ready", "gauge", "predictor", ("model", "version"), "1 while the model answers, else 0."
 )
+MODEL_LOADS: Final = Metric(
+    "moorage_model_loads_total",
+    "counter",
+    "predictor",
+    ("model", "version", "outcome"),
+    "Loads that came to their end; outcome is loaded or failed.",
+)
+MODEL_EVICTIONS: Final = Metric(
+    "moorage_model_evictions_total",
+    "counter",
+    "predictor",
+    ("model", "version"),
+    "How often the model was unloaded to make room for another.",
+)
 
 RECONCILES: Final = Metric(
     "moorage_reconciles_total",

@@ -29,7 +29,15 @@ ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 TASK_PATTERN: Final = r"^(image-classification|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
 
-_REPEATED: Final = frozenset({"storage_allow_hosts"})
+_REPEATED: Final = frozenset({"storage_allow_hosts", "preload"})
+_PRECISIONS_OF: Final = {
+    "auto": ("fp32", "bf16", "fp16", "int8", "auto"),
+    "eager": ("fp32", "bf16", "fp16", "auto"),
+    "compile": ("fp32", "bf16"),
+    "aot": ("fp32", "bf16", "auto"),
+    "onnxruntime": ("fp32", "auto"),
+    "openvino": ("fp32", "bf16", "int8", "auto"),
+}
 _FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG"}
 
 
@@ -61,6 +69,34 @@ class PredictorSettings(RequestLimits):
         default=None,
         min_length=1,
         description="Fetched by the predictor itself: pkg:// in a cluster, any scheme in `moor up`.",
+    )
+    model_repository: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A local folder of many models, as NAME/VERSION/ with the files of one model each, instead of one model.",
+    )
+    preload: tuple[str, ...] = Field(
+        default=(),
+        description="A model of --model-repository that is loaded at the start and stays loaded; `all` for each of them. "
+        "The others are loaded when they are first asked for. May be given several times.",
+    )
+    max_models: int = Field(
+        default=5,
+        ge=1,
+        le=10_000,
+        description="Most versions of models of --model-repository in memory. For another, the idle one that was not asked "
+        "for the longest is unloaded.",
+    )
+    max_models_bytes: int | None = Field(
+        default=None, ge=1, description="Most bytes that the files of those versions have together."
+    )
+    repository_poll_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="How often --model-repository is looked through for new, changed and removed versions. 0 is never: "
+        "then a load call does it.",
     )
     model_root: str | None = Field(default=None, min_length=1, description="file:// URIs must lie below this folder.")
     storage_allow_hosts: tuple[str, ...] = Field(
@@ -154,16 +190,39 @@ class PredictorSettings(RequestLimits):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
+        if self.model_repository is not None:
+            if self.model_dir or self.storage_uri or self.sha256:
+                raise ValueError(
+                    "expected none of --model-dir, --storage-uri and --sha256 with --model-repository: those are of one model"
+                )
+            return self
         if self.task != "image-classification" and not (self.model_dir and self.storage_uri):
             return self  # a class of one's own may need no files
         if (self.model_dir is None) == (self.storage_uri is None):
-            raise ValueError("expected exactly one of --model-dir and --storage-uri")
+            raise ValueError("expected exactly one of --model-dir, --storage-uri and --model-repository")
+        return self
+
+    @model_validator(mode="after")
+    def _many_models_are_in_one_repository(self) -> Self:
+        if self.model_repository is None:
+            if self.preload or self.repository_poll_s:
+                raise ValueError("expected --model-repository with --preload and --repository-poll-s")
+        elif self.workers > 1:
+            raise ValueError(
+                "expected --workers=1 with --model-repository: several would not change to a new version at one moment"
+            )
         return self
 
     @model_validator(mode="after")
     def _a_class_computes_by_itself(self) -> Self:
         if self.task != "image-classification" and (self.precision != "fp32" or self.engine):
             raise ValueError("expected neither --precision nor --engine with a class of yours: its own code decides")
+        return self
+
+    @model_validator(mode="after")
+    def _the_engine_has_the_precision(self) -> Self:
+        if self.engine and self.precision not in (known := _PRECISIONS_OF[self.engine]):
+            raise ValueError(f"expected --precision {', '.join(known)} with --engine={self.engine}")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from moorage_predictor.wire.datatypes import DATATYPES
-from moorage_predictor.wire.repository import Served
+from moorage_predictor.wire.served import Served
+from moorage_predictor.wire.versions import Versions
 
 PRODUCT: Final = "moorage"
 EXTENSIONS: Final = (
@@ -18,11 +19,11 @@ EXTENSIONS: Final = (
 )
 
 
-def metadata(served: Served) -> dict[str, Any]:
-    """Of one model, which need not be loaded."""
+def metadata(served: Served, versions: Versions) -> dict[str, Any]:
+    """Of one version, which need not be loaded, beside the model's other versions."""
     return {
         "name": served.name,
-        "versions": [served.version],
+        "versions": [one.version for one in versions],
         "platform": served.platform,
         "inputs": served.input_types(),
         "outputs": served.output_types(),

@@ -18,7 +18,6 @@ from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
-from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
@@ -39,13 +38,13 @@ _MAX_TEXT: Final = 1000
 """Characters of a status; clients take few bytes of metadata."""
 
 
-def create_server(repository: Repository, metrics: Metrics, settings: PredictorSettings) -> aio.Server:
+def create_server(repository: Repository, settings: PredictorSettings) -> aio.Server:
     """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`.
 
     Raises:
         StartError: the one that is asked for is not installed.
     """
-    service = _Service(repository, metrics, settings)
+    service = _Service(repository, settings)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
             _translated(getattr(service, name), request.FromString),
@@ -105,9 +104,8 @@ _CALLS: Final[dict[str, tuple[Any, Any]]] = {
 class _Service:
     """One method a call; each returns its message or raises a `RequestError`."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, settings: PredictorSettings) -> None:
+    def __init__(self, repository: Repository, settings: PredictorSettings) -> None:
         self._repository = repository
-        self._metrics = metrics.of("grpc")
         self._limits = settings
         self._control = settings.control_endpoints
         self._log = LogSettings()
@@ -119,10 +117,14 @@ class _Service:
         served = None
         try:
             message = pb.ModelInferRequest.FromString(body)
-            found = served = self._repository.find(message.model_name, message.model_version)
+            route = self._repository.route(message.model_name, message.model_version)
+            found = served = route.newest
+            if found.pipeline is None:
+                found = served = await route.wake(None)  # the call's own deadline ends it
             types = found.admit().types
             if len(body) > _PARSE_HERE:
-                request = await asyncio.to_thread(infer_request, message, found.version, self._limits, types)
+                with found.held():
+                    request = await asyncio.to_thread(infer_request, message, found.version, self._limits, types)
             else:
                 request = infer_request(message, found.version, self._limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
@@ -143,7 +145,8 @@ class _Service:
         except Exception as error:  # noqa: BLE001 - the process's one catch-all for gRPC: logged, counted, answered
             code, text = _status(error)
         finally:
-            self._metrics.answered(code.name, (perf_counter_ns() - started) / 1e9)
+            if served:
+                served.metrics.grpc.answered(code.name, (perf_counter_ns() - started) / 1e9)
         if served:
             served.statistics.failed(perf_counter_ns() - started)
         await context.abort(code, text)
@@ -166,7 +169,8 @@ class _Service:
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Of one model."""
-        return pb.ModelMetadataResponse(**metadata(self._repository.find(request.name, request.version)))
+        served = self._repository.find(request.name, request.version)
+        return pb.ModelMetadataResponse(**metadata(served, self._repository.versions(request.name)))
 
     async def ModelConfig(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Of one model, in Triton's form."""
@@ -175,8 +179,8 @@ class _Service:
         return pb.ModelConfigResponse(config=pb.ModelConfig(**known))
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:  # noqa: N802
-        """Of one model, or of all."""
-        chosen = [self._repository.find(request.name, request.version)] if request.name else list(self._repository)
+        """Of one version, of all of a model, or of all."""
+        chosen = self._repository.chosen(request.name, request.version)
         stats = [pb.ModelStatistics(**served.statistics.as_dict(served.name, served.version)) for served in chosen]
         return pb.ModelStatisticsResponse(model_stats=stats)
 
@@ -188,15 +192,15 @@ class _Service:
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Load, or load again."""
-        served = self._repository.find(self._controlled(request))
-        await served.load()
-        return pb.RepositoryModelResponse(model_name=served.name, done=True)
+        name = self._controlled(request)
+        await self._repository.load(name)
+        return pb.RepositoryModelResponse(model_name=name, done=True)
 
     async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Stop answering."""
-        served = self._repository.find(self._controlled(request))
-        await served.unload()
-        return pb.RepositoryModelResponse(model_name=served.name, done=True)
+        name = self._controlled(request)
+        await self._repository.unload(name)
+        return pb.RepositoryModelResponse(model_name=name, done=True)
 
     def _controlled(self, request: Any) -> str:
         """The model's name: KServe's clients send it first, Triton's second."""

@@ -1,7 +1,7 @@
 """Listen, answer, drain. The SDK's ModelServer binds every interface, cannot serve a model that is still loading and
 spends most of a request in FastAPI, so the HTTP and the gRPC server are started here. Called by `runtime`.
 
-    bind() -> Server.start() -> Server.serve(model) -> ... -> Server.stop()
+    bind() -> Server.start() -> Server.serve(model), or Server.preload() -> ... -> Server.stop()
 """
 
 import asyncio
@@ -21,7 +21,9 @@ from moorage_predictor.wire import grpc
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.protocol import limited_protocol, watch
-from moorage_predictor.wire.repository import Repository, Served
+from moorage_predictor.wire.model_repository import ModelRepository
+from moorage_predictor.wire.repository import Repository
+from moorage_predictor.wire.served import Served
 
 _log = logging.getLogger(__name__)
 
@@ -44,31 +46,25 @@ def _batching(settings: PredictorSettings) -> BatchLimits | None:
 
 
 class Server:
-    """Both listeners of one model. Made inside the event loop, because gRPC's server belongs to it."""
+    """Both listeners of one process's models. Made inside the event loop, because gRPC's server belongs to it."""
 
     def __init__(
         self,
         settings: PredictorSettings,
         http_socket: socket.socket,
         registry: CollectorRegistry,
-        load: Callable[[], Any],
+        load: Callable[[PredictorSettings], Any],
     ) -> None:
-        """`load` gives the model anew; it is called in a thread, when a caller asks for it."""
+        """`load` gives the model of such settings; it is called in a thread, each time that the model is wanted anew.
+
+        Raises:
+            LoadFailed: there is no such model repository.
+        """
         self._settings = settings
         self._socket = http_socket
-        self.metrics = Metrics(registry, settings.model_name, settings.model_version)
-        self._served = Served(
-            settings.model_name,
-            settings.model_version,
-            max_pending=settings.max_pending,
-            batching=_batching(settings),
-            platform="moorage_timm" if settings.task == "image-classification" else "moorage_custom",
-            load=load,
-            changed=self.metrics.ready,
-        )
-        self._served.starting = True
-        repository = Repository([self._served])
-        app = App(repository, self.metrics, settings, control=settings.control_endpoints)
+        self.metrics = Metrics(registry)
+        self._repository = self._models(load)
+        app = App(self._repository, self.metrics, settings, control=settings.control_endpoints)
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
@@ -79,11 +75,27 @@ class Server:
                 lifespan="off",
                 ws="none",
                 server_header=False,
+                proxy_headers=False,  # nobody here asks who the caller is
                 timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        self._grpc = grpc.create_server(repository, self.metrics, settings)
+        self._grpc = grpc.create_server(self._repository, settings)
         self._tasks: list[asyncio.Task[None]] = []
+        self._polling: asyncio.Task[None] | None = None
+
+    def _models(self, load: Callable[[PredictorSettings], Any]) -> Repository:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "max_pending": settings.max_pending,
+            "batching": _batching(settings),
+            "platform": "moorage_timm" if settings.task == "image-classification" else "moorage_custom",
+        }
+        if settings.model_repository is not None:
+            return ModelRepository(settings, self.metrics, options, load)
+        name, version = settings.model_name, settings.model_version
+        served = Served(name, version, load=lambda: load(settings), metrics=self.metrics.of(name, version), **options)
+        served.starting = True
+        return Repository([served])
 
     async def start(self) -> None:
         """Answer from now on: alive, not ready.
@@ -105,18 +117,28 @@ class Server:
         _log.info("listening", extra={"host": host, "http_port": self._socket.getsockname()[1], "grpc_port": port})
 
     def serve(self, model: Any, load_seconds: float) -> None:
-        """Ready from now on, with this model."""
-        self._served.serve(model)
-        self.metrics.loaded(load_seconds)
+        """Ready from now on, with this model, which is the only one."""
+        [served] = self._repository
+        served.serve(model)
+        served.metrics.loaded(load_seconds)
+
+    async def preload(self) -> bool:
+        """Of a model repository: load what must be there, and look for new versions from now on. Whether all is there."""
+        if isinstance(self._repository, ModelRepository):
+            await self._repository.preload()
+            self._polling = asyncio.create_task(self._repository.poll())
+        return await self._repository.is_ready()
 
     async def stop(self) -> None:
         """Not ready at once; requests in flight get `shutdown_grace_s`; then the listeners close, the rest is cut."""
         grace = self._settings.shutdown_grace_s
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        self._served.drain()
+        if self._polling:
+            self._polling.cancel()
+        self._repository.drain()
         accept_until = loop.time() + grace / 2  # clients that never pause leave the other half to what is in flight
-        while self._served.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
+        while self._repository.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_DRAIN_POLL_S)
         left = max(0.0, deadline - loop.time())
         self._http.config.timeout_graceful_shutdown = max(1, round(left))
@@ -127,4 +149,4 @@ class Server:
             await serving
             watching.cancel()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process
-            await asyncio.wait_for(self._served.close(), max(_CLOSE_S, deadline - loop.time()))
+            await asyncio.wait_for(self._repository.close(), max(_CLOSE_S, deadline - loop.time()))

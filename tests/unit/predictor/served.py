@@ -12,7 +12,8 @@ from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.datatypes import BY_DTYPE
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.messages import InferRequest, Tensor
-from moorage_predictor.wire.repository import Repository, Served
+from moorage_predictor.wire.repository import Repository
+from moorage_predictor.wire.served import Served
 
 MIB = 1024 * 1024
 
@@ -53,9 +54,9 @@ class InProcess:
         load: Callable[[], Any] | None = None,
     ) -> None:
         self.limits = limits or RequestLimits()
-        self.metrics = Metrics(CollectorRegistry(), "cats", "1")
+        self.metrics = Metrics(CollectorRegistry())
         self.served = Served(
-            "cats", "1", max_pending=max_pending, platform="test", load=load, changed=self.metrics.ready
+            "cats", "1", max_pending=max_pending, platform="test", load=load, metrics=self.metrics.of("cats", "1")
         )
         self.repository = Repository([self.served])
         self.app = App(self.repository, self.metrics, self.limits, control=control)

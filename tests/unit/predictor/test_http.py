@@ -260,7 +260,7 @@ async def test_too_many_waiting_requests_are_told_to_try_again(serve):
 
 async def test_metrics_count_by_protocol_and_code(serve):
     app = serve(Echo())
-    app.metrics.loaded(1.5)
+    app.served.metrics.loaded(1.5)
     await app.post(PREDICT, json={"instances": [1]})
     await app.post(PREDICT, json={})
     await app.infer(TENSOR)

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.predictor.served import Echo
 
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelUnavailable, NotFound, Overloaded
-from moorage_predictor.wire.repository import Repository, Served
+from moorage_predictor.wire.repository import Repository
+from moorage_predictor.wire.served import Served
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ async def test_before_it_is_loaded_it_is_known_and_unavailable(served):
 
 async def test_once_served_it_is_ready_and_says_so(served):
     told = []
-    one = served(changed=told.append)
+    one = served(changed=lambda served: told.append(served.ready))
     one.serve(Echo())
     assert (one.ready, one.state, told) == (True, "READY", [True])
     assert one.admit() is one.pipeline
@@ -140,7 +141,9 @@ async def test_a_load_that_fails_leaves_what_was_served(served, caplog):
     with pytest.raises(InvalidInput, match="was not loaded"):
         await one.load()
     assert (one.state, one.reason) == ("UNAVAILABLE", "it could not be loaded; the server's log has the reason")
-    assert "model.pth: truncated" in caplog.text
+    assert [record.reason for record in caplog.records if record.message == "load failed"] == 2 * [
+        "model.pth: truncated"
+    ]
     assert not await Repository([one]).is_ready()
 
 

@@ -1,6 +1,6 @@
 """The ASGI application: path -> handler. Called by uvicorn through `wire/server.py`.
 
-Prediction paths are found in a dictionary, made once; the rest in the table of `endpoints.py`.
+Prediction paths are found in a dictionary, made anew when the set of models changes; the rest in the table of `endpoints.py`.
 """
 
 import re
@@ -24,22 +24,30 @@ class App:
     """Of one process."""
 
     def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
-        self._predictions: dict[str, Handler] = {}
         bodies = BodyReader(limits)
-        inference = Inference(limits, metrics, bodies)
-        for served in repository:
-            infer = inference.infer(served)
-            self._predictions |= {
-                f"/v2/models/{served.name}/infer": infer,
-                f"/v2/models/{served.name}/versions/{served.version}/infer": infer,
-                f"/v1/models/{served.name}:predict": inference.predict(served),
-                f"/v1/models/{served.name}:explain": inference.explain(served),
-            }
+        self._repository = repository
+        self._inference = Inference(limits, bodies)
+        repository.changed = self._rebuild
+        self._rebuild()
         endpoints = Endpoints(repository, metrics, limits, bodies, control=control)
         self._table = [
             (re.compile(_pattern(endpoint.path)), endpoint.method, getattr(endpoints, endpoint.handler))
             for endpoint in ENDPOINTS
         ]
+
+    def _rebuild(self) -> None:
+        """After a model or a version has come or gone. Which one is the newest, the handlers ask for each request."""
+        predictions: dict[str, Handler] = {}
+        for model in self._repository.models():
+            predictions |= {
+                f"/v2/models/{model.name}/infer": self._inference.infer(model),
+                f"/v1/models/{model.name}:predict": self._inference.predict(model),
+                f"/v1/models/{model.name}:explain": self._inference.explain(model),
+            }
+            for served in model:
+                path = f"/v2/models/{served.name}/versions/{served.version}/infer"
+                predictions[path] = self._inference.infer(served)
+        self._predictions = predictions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

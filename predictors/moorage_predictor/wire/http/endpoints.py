@@ -17,7 +17,8 @@ from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, met
 from moorage_predictor.wire.http.answers import send_json, send_parts
 from moorage_predictor.wire.http.body import BodyReader
 from moorage_predictor.wire.http.types import Receive, Scope, Send
-from moorage_predictor.wire.repository import Repository, Served
+from moorage_predictor.wire.repository import Repository
+from moorage_predictor.wire.served import Served
 from moorage_predictor.wire.tensor import kind
 
 
@@ -42,7 +43,7 @@ def _both(method: Literal["GET", "POST"], path: str, handler: str, summary: str)
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", "/", "alive", "200 as long as the process serves"),
     Endpoint("GET", "/v2/health/live", "live", "200 as long as the process serves"),
-    Endpoint("GET", "/v2/health/ready", "ready", "200 if every model answers, else 503"),
+    Endpoint("GET", "/v2/health/ready", "ready", "200 if every model that must be loaded answers, else 503"),
     Endpoint("GET", "/metrics", "metrics", "metrics in Prometheus' text format"),
     Endpoint("GET", "/v1/models", "v1_models", "names of the models"),
     Endpoint("GET", "/v1/models/{name}", "v1_model", "200 once the model answers, 503 before"),
@@ -90,9 +91,11 @@ class Endpoints:
         await send_json(send, {"live": True})
 
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every model answers."""
+        """Every model that is needed answers; else, where one could not be loaded, why."""
         ready = await self._repository.is_ready()
-        await send_json(send, {"ready": ready}, 200 if ready else 503)
+        failure = None if ready else self._repository.failure()
+        why = {"error": str(failure), "code": failure.code} if failure else {}
+        await send_json(send, {"ready": ready, **why}, 200 if ready else 503)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ours first, then the SDK's and the process's own from the default registry."""
@@ -101,11 +104,11 @@ class Endpoints:
 
     async def v1_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Names."""
-        await send_json(send, {"models": [served.name for served in self._repository]})
+        await send_json(send, {"models": self._repository.names()})
 
     async def v2_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Names, in the form of KServe's server."""
-        await send_json(send, {"models": [served.name for served in self._repository]})
+        await send_json(send, {"models": self._repository.names()})
 
     async def v1_model(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
         """Whether one model answers."""
@@ -131,15 +134,16 @@ class Endpoints:
 
     async def model(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
         """Metadata of one model, which need not be loaded yet."""
-        await send_json(send, metadata(self._repository.find(name, version)))
+        served = self._repository.find(name, version)
+        await send_json(send, metadata(served, self._repository.versions(name)))
 
     async def config(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
         """Configuration of one model."""
         await send_json(send, config(self._repository.find(name, version)))
 
     async def statistics(self, scope: Scope, receive: Receive, send: Send, name: str = "", version: str = "") -> None:
-        """Of one model, or of all."""
-        chosen = [self._repository.find(name, version)] if name else list(self._repository)
+        """Of one version, of all of a model, or of all."""
+        chosen = self._repository.chosen(name, version)
         stats = [served.statistics.as_dict(served.name, served.version) for served in chosen]
         await send_json(send, {"model_stats": stats})
 
@@ -181,13 +185,13 @@ class Endpoints:
     async def load(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
         """Load, or load again; the body's parameters have no meaning here."""
         await self._settings(scope, receive)
-        await self._repository.find(name).load()
+        await self._repository.load(name)
         await send_json(send, {"name": name, "load": True})
 
     async def unload(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
         """Unload."""
         await self._settings(scope, receive)
-        await self._repository.find(name).unload()
+        await self._repository.unload(name)
         await send_json(send, {"name": name, "unload": True})
 
     async def _settings(self, scope: Scope, receive: Receive) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""The hot path over HTTP: V1 `:predict` and `:explain`, V2 `infer`. Handlers are made once for each model by `app.py`.
+"""The hot path over HTTP: V1 `:predict` and `:explain`, V2 `infer`. Handlers are made once for each model and for each of
+its versions by `app.py`.
 
-bytes -> body -> decode -> pipeline -> encode -> bytes; one parse, one serialisation.
+bytes -> body -> version -> decode -> pipeline -> encode -> bytes; one parse, one serialisation. Which version answers is
+settled once, when the body is there, so that no answer is made of two.
 """
 
 import asyncio
@@ -9,22 +11,23 @@ import logging
 import re
 from collections.abc import AsyncGenerator
 from time import perf_counter_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
-from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire import cloudevents
 from moorage_predictor.wire.decode import infer_request, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
 from moorage_predictor.wire.http.answers import CLIENT_GONE, JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
 from moorage_predictor.wire.http.compression import compressed
-from moorage_predictor.wire.http.types import ANSWERED_BY, GONE, Handler, Headers, Receive, Scope, Send
+from moorage_predictor.wire.http.types import ANSWERED_BY, GONE, SERVED, Handler, Headers, Receive, Scope, Send
 from moorage_predictor.wire.json_answers import dumps, json_ready, v1_body
 from moorage_predictor.wire.messages import InferRequest, InferResponse, Types
-from moorage_predictor.wire.repository import Served
+from moorage_predictor.wire.repository import Route
+from moorage_predictor.wire.served import Served
 from moorage_predictor.wire.tensor import kind
+from moorage_predictor.wire.urgency import urgency
 
 _log = logging.getLogger(__name__)
 
@@ -54,22 +57,26 @@ class _Answerer(Protocol):
 class Inference:
     """Makes the handlers of one process's models."""
 
-    def __init__(self, limits: RequestLimits, metrics: Metrics, bodies: BodyReader) -> None:
+    def __init__(self, limits: RequestLimits, bodies: BodyReader) -> None:
         self._limits = limits
-        self._metrics = metrics
         self._bodies = bodies
 
-    def infer(self, served: Served) -> Handler:
+    def infer(self, route: Route) -> Handler:
         """`POST /v2/models/NAME[/versions/VERSION]/infer`."""
         limits, bodies = self._limits, self._bodies
 
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
             started = perf_counter_ns()
             # Before the body is read, and again below: meanwhile others came, or the model went.
-            types = served.admit().types
+            route.expect()
             body = await bodies.read(scope, headers, receive)
+            served = scope[SERVED] = route.newest
+            if served.pipeline is None:
+                served = scope[SERVED] = await route.wake(urgency(headers).deadline)
+            types = served.admit().types
             if len(body) > _PARSE_HERE:
-                request = await asyncio.to_thread(_v2_request, served, body, headers, limits, types)
+                with served.held():
+                    request = await asyncio.to_thread(_v2_request, served, body, headers, limits, types)
             else:
                 request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
@@ -93,21 +100,24 @@ class Inference:
             )
             return parts, _with(answer_headers, extra) if extra else answer_headers
 
-        return self._handler("v2", served, answer)
+        return self._handler("v2", route, answer)
 
-    def predict(self, served: Served) -> Handler:
+    def predict(self, route: Route) -> Handler:
         """`POST /v1/models/NAME:predict`."""
-        return self._v1(served, explain=False)
+        return self._v1(route, explain=False)
 
-    def explain(self, served: Served) -> Handler:
+    def explain(self, route: Route) -> Handler:
         """`POST /v1/models/NAME:explain`."""
-        return self._v1(served, explain=True)
+        return self._v1(route, explain=True)
 
-    def _v1(self, served: Served, *, explain: bool) -> Handler:
+    def _v1(self, route: Route, *, explain: bool) -> Handler:
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
             started = perf_counter_ns()
-            served.admit()
+            route.expect()
             body = await self._bodies.read(scope, headers, receive)
+            served = scope[SERVED] = route.newest
+            if served.pipeline is None:
+                served = scope[SERVED] = await route.wake(urgency(headers).deadline)
             payload, event = _v1_payload(served, body, headers, self._limits)
             rows = len(payload.get("instances", " "))  # a body of columns counts as one
             parsed, inferred = perf_counter_ns(), 0
@@ -126,10 +136,9 @@ class Inference:
             served.finished("v1", headers.get("x-request-id"), rows, (started, parsed, inferred, perf_counter_ns()))
             return [part], _with(answer_headers, extra) if extra else answer_headers
 
-        return self._handler("v1", served, answer)
+        return self._handler("v1", route, answer)
 
-    def _handler(self, protocol: str, served: Served, answer: _Answerer) -> Handler:
-        metrics, statistics = self._metrics.of(protocol), served.statistics
+    def _handler(self, protocol: Literal["v1", "v2"], route: Route, answer: _Answerer) -> Handler:
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             started = perf_counter_ns()
@@ -146,7 +155,7 @@ class Inference:
                     await send_parts(send, parts, answer_headers)
             except Exception as error:  # noqa: BLE001 - the process's one catch-all for HTTP: logged, counted, answered
                 status = await send_error(scope, receive, send, error)
-                statistics.failed(perf_counter_ns() - started)
+                (scope.get(SERVED) or route.newest).statistics.failed(perf_counter_ns() - started)
             except asyncio.CancelledError:
                 if GONE not in scope:
                     raise
@@ -154,7 +163,9 @@ class Inference:
             finally:
                 if "moorage.held" in scope:
                     self._bodies.release(scope)
-            metrics.answered(status, (perf_counter_ns() - started) / 1e9)
+            served: Served = scope.get(SERVED) or route.newest
+            counted = served.metrics.v2 if protocol == "v2" else served.metrics.v1
+            counted.answered(status, (perf_counter_ns() - started) / 1e9)
 
         return handle
 

@@ -1,0 +1,317 @@
+"""One version of one model, loaded or not, and what may be asked of it. Held by `repository.py`.
+
+    LOADING ── serve(model) ──> READY ── unload(), evict() ──> UNLOADING ──> UNAVAILABLE
+       └───────── a load that fails ─────────────────────────────────────────────┘
+
+One of a model repository is an `on_demand.OnDemand`, which requests load.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, Literal
+
+from moorage_predictor.batching import BatchLimits
+from moorage_predictor.errors import (
+    InvalidInput,
+    LoadFailed,
+    ModelLoadFailed,
+    ModelUnavailable,
+    NotFound,
+    Overloaded,
+    RequestError,
+)
+from moorage_predictor.metrics import ModelMetrics
+from moorage_predictor.wire.control import TraceSettings
+from moorage_predictor.wire.described import Described
+from moorage_predictor.wire.pipeline import Pipeline
+from moorage_predictor.wire.statistics import Statistics
+
+_log = logging.getLogger(__name__)
+
+_HEALTH_S: Final = 1.0
+UNLOADED: Final = "unloaded"
+_SEE_LOG: Final = "the server's log has the reason"
+
+State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
+"""Words of the model repository extension."""
+
+
+class Served(Described):
+    """Known before it is loaded, so that clients get 503 and not 404 meanwhile."""
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        *,
+        max_pending: int,
+        platform: str,
+        batching: BatchLimits | None = None,
+        load: Callable[[], Any] | None = None,
+        changed: Callable[["Served"], None] = lambda served: None,
+        metrics: ModelMetrics | None = None,
+    ) -> None:
+        """`load` gives the model anew; `changed` is told when it begins or ceases to answer, or did not load; `batching` is
+        for models that do not batch themselves."""
+        super().__init__()
+        self.name = name
+        self.version = version
+        self.platform = platform
+        self.state: State = "LOADING"
+        self.reason = ""
+        self.failure: ModelLoadFailed | None = None
+        """Why it could not be loaded, when it was last tried. What was loaded before still answers."""
+        self.proven = False
+        """Whether it has ever been loaded."""
+        self.pipeline: Pipeline | None = None
+        self._retiring: set[Pipeline] = set()
+        self.statistics = Statistics()
+        self.metrics = metrics or ModelMetrics()
+        self.trace = TraceSettings()
+        self.draining = False
+        self.starting = False
+        """Whether the process itself is loading it for the first time."""
+        self.used = 0.0
+        """When it was last asked for, by `time.monotonic()`."""
+        self.holders = 0
+        """Requests that are on the way to the pipeline, and not in it yet."""
+        self.max_pending = max_pending
+        self._batching = batching
+        self._tuning: asyncio.Task[None] | None = None
+        self._load = load
+        self._changed = changed
+        self._changing = asyncio.Lock()
+
+    @property
+    def newest(self) -> "Served":
+        """Itself: a path that names the version leads here. See `versions.Versions`."""
+        return self
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers predictions and goes on doing so."""
+        return self.pipeline is not None and not self.draining and bool(self.model.ready)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return not self.holders and not self.pending
+
+    @property
+    def wanted(self) -> bool:
+        """False once somebody has unloaded it."""
+        return self.state == "READY" or self.reason != UNLOADED
+
+    async def is_ready(self) -> bool:
+        """`ready`, and what the model itself says of its health, if it has something to say."""
+        pipeline = self.pipeline
+        if not self.ready or pipeline is None or pipeline.health is None:
+            return self.ready
+        try:
+            return bool(await asyncio.wait_for(pipeline.health(), _HEALTH_S))
+        except Exception as error:  # noqa: BLE001 - the model's own code
+            _log.warning("the model's health check failed", extra={"model": self.name, "reason": repr(error)})
+            return False
+
+    def serve(self, model: Any) -> None:
+        """From now on answer with this model."""
+        old = self.pipeline
+        self.model, self.pipeline = model, Pipeline(model, self._batching, self.statistics.executed)
+        self.statistics.batched = self.pipeline.batches
+        if callable(tune := getattr(model, "tune", None)):
+            self._tune(tune())
+        self.starting, self.proven = False, True
+        self.state, self.reason, self.failure = "READY", "", None
+        self.used = time.monotonic()
+        if old:
+            self._retire(old)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.metrics.ready(self.pipeline is not None and not self.draining)
+        self._changed(self)
+
+    def _tune(self, tuning: Coroutine[Any, Any, None]) -> None:
+        """Beside the first requests; a model that is replaced meanwhile need not end it."""
+        self._stop_tuning()
+        self._tuning = asyncio.get_running_loop().create_task(tuning)
+
+    def _stop_tuning(self) -> None:
+        if self._tuning:
+            self._tuning.cancel()
+            self._tuning = None  # a finished one would keep the model
+
+    def _retire(self, old: Pipeline) -> "asyncio.Task[None]":
+        self._retiring.add(old)
+        task = asyncio.create_task(old.retire())
+        task.add_done_callback(lambda _: self._retiring.discard(old))
+        return task
+
+    @property
+    def pending(self) -> int:
+        """Requests in work and waiting."""
+        return sum(pipeline.active for pipeline in (self.pipeline, *self._retiring) if pipeline)
+
+    def drain(self) -> None:
+        """From now on not ready; requests are still answered while the listeners are open."""
+        self.draining = True
+        self._tell()
+
+    def admit(self) -> Pipeline:
+        """The way to the model, if a request may be worked on now.
+
+        Raises:
+            ModelUnavailable: it is still loading or has failed to.
+            NotFound: it was unloaded.
+            Overloaded: it has as many requests as it may.
+        """
+        pipeline = self.pipeline
+        if pipeline is None:
+            raise self.why_not()
+        if pipeline.active >= self.max_pending:
+            raise Overloaded(f"the model {self.name} has {pipeline.active} requests waiting; try again")
+        self.used = time.monotonic()
+        return pipeline
+
+    def expect(self) -> None:
+        """`admit`, for a request that is not whole yet.
+
+        Raises:
+            RequestError: as `admit`.
+        """
+        self.admit()
+
+    async def wake(self, deadline: float | None) -> "Served":
+        """Itself, once it is in memory; this one is when the process has loaded it, or a caller.
+
+        Raises:
+            RequestError: as `admit`.
+        """
+        self.admit()
+        return self
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile it is not unloaded for others."""
+        self.holders += 1
+        try:
+            yield
+        finally:
+            self.holders -= 1
+
+    def why_not(self) -> RequestError:
+        """Why it does not answer now."""
+        if self.state == "LOADING":
+            return ModelUnavailable(f"the model {self.name} is still loading")
+        if self.draining:
+            return ModelUnavailable(f"the model {self.name} is stopping")
+        if self.state == "READY":
+            return ModelUnavailable(f"the model {self.name} says that it is not ready")
+        return NotFound(f"the model {self.name} is not loaded: {self.reason or 'it was unloaded'}")
+
+    async def load(self) -> None:
+        """Load it, or load it again: the old one answers until the new one does. Goes on when the caller has gone.
+
+        Raises:
+            InvalidInput: it cannot be loaded; the log says why. What was served before is still served.
+            ModelUnavailable: it is being loaded for the first time.
+        """
+        if self._load is None:
+            raise InvalidInput(f"the model {self.name} cannot be loaded again")
+        self._check_first_load()
+        try:
+            await asyncio.shield(asyncio.ensure_future(self.load_now()))
+        except ModelLoadFailed as error:
+            raise InvalidInput(str(error)) from error
+
+    async def load_now(self) -> None:
+        """The same, at once and to its end.
+
+        Raises:
+            ModelLoadFailed: it cannot be loaded; the log says why. What was served before is still served.
+        """
+        if self._load is None:
+            raise self.why_not()
+        async with self._changing:
+            if self.pipeline is None:
+                self.state, self.reason = "LOADING", ""
+            started = time.perf_counter()
+            try:
+                model = await asyncio.to_thread(self._load)
+            except BaseException as error:
+                raise self._failed(error) from error
+            self.serve(model)
+            self.metrics.loaded(time.perf_counter() - started)
+        _log.info("loaded", extra={"model": self.name, "version": self.version})
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """What those who wait for the load get. What is ours to tell has no paths."""
+        self.metrics.failed()
+        told = (error.told if isinstance(error, LoadFailed) else None) or _SEE_LOG
+        self.failure = ModelLoadFailed(f"the model {self.name} was not loaded; {told}")
+        if self.pipeline is None:
+            self.state, self.reason = "UNAVAILABLE", f"it could not be loaded; {told}"
+        extra = {"model": self.name, "version": self.version, "reason": str(error)}
+        expected = isinstance(error, LoadFailed)
+        _log.error("load failed", extra=extra, exc_info=None if expected else error)
+        self._changed(self)
+        return self.failure if isinstance(error, Exception) else error
+
+    async def unload(self, reason: str = UNLOADED) -> None:
+        """No longer answer; requests in work are finished first. Goes on when the caller has gone.
+
+        Raises:
+            ModelUnavailable: it is being loaded for the first time.
+        """
+        self._check_first_load()
+        await asyncio.shield(asyncio.ensure_future(self.unload_now(reason)))
+
+    async def unload_now(self, reason: str) -> None:
+        """The same, at once and to its end."""
+        async with self._changing:
+            pipeline = self.pipeline
+            if pipeline is None:
+                self.state, self.reason = "UNAVAILABLE", reason
+                return
+            self.pipeline, self.model = None, None
+            self.state, self.reason = "UNLOADING", reason
+            self._stop_tuning()
+            self._tell()
+            try:
+                await self._retire(pipeline)
+            finally:
+                self.state = "UNAVAILABLE"
+        _log.info("unloaded", extra={"model": self.name, "version": self.version})
+
+    def _check_first_load(self) -> None:
+        if self.starting:
+            raise self.why_not()
+
+    async def close(self) -> None:
+        """At the end of the process, when nobody calls any more: let the model go."""
+        self._stop_tuning()
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline:
+            await self._retire(pipeline)
+
+    def finished(self, protocol: str, request_id: str | None, rows: int, moments: tuple[int, int, int, int]) -> None:
+        """Count one answered request, and log where its time went if it is to be traced."""
+        started, parsed, inferred, encoded = moments
+        self.statistics.succeeded(started, parsed, inferred, encoded, rows)
+        if self.trace.level != "OFF" and self.trace.takes_this_one():
+            _log.info(
+                "trace",
+                extra={
+                    "model": self.name,
+                    "version": self.version,
+                    "protocol": protocol,
+                    "id": (request_id or "")[:64],
+                    "at": round(time.time() - (time.perf_counter_ns() - started) / 1e9, 6),
+                    "compute_input_us": (parsed - started) // 1000,
+                    "compute_infer_us": (inferred - parsed) // 1000,
+                    "compute_output_us": (encoded - inferred) // 1000,
+                },
+            )
