@@ -3,6 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,14 @@ def _classifier(settings: PredictorSettings, path: Path, report: Report, cancell
 def engine_options(settings: PredictorSettings) -> Any:
     """The part of the settings that `engine` reads, as its `EngineOptions`."""
     from moorage_predictor.engine.options import EngineOptions, default_cache_dir
+    from moorage_predictor.optimize import run_chooser
 
     return EngineOptions(
         precision=settings.precision,
         engine=settings.engine,
         cache_dir=Path(settings.engine_cache_dir) if settings.engine_cache_dir else default_cache_dir(),
         budget_s=settings.auto_budget_s,
+        choose=partial(run_chooser, settings),
     )
 
 

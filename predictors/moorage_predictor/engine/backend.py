@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Float32s = NDArray[np.float32]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+EngineName = Literal["eager", "compile", "aot", "onnxruntime", "openvino"]
+"""A module of `backends` each, but for `compile`, which is `compiled`. Closed: artifacts come from outside and name one."""
 
 
 class Backend(Protocol):

@@ -1,21 +1,223 @@
-"""Which engine runs a network: the one asked for, or the fastest of those that answer as float32 does. For `network.load`."""
+"""Which engine runs a network: each candidate is built, compared with torch's own float32 and timed; the fastest that
+answers as float32 does is taken. Runs in a process of its own, `moorage_predictor.optimize`, so that what exporters and
+compilers import and allocate is not in the process that serves.
 
+    candidates ─→ build ─→ compare ─→ time ─→ the fastest ─→ engine.json and its files
+                    └──────── dropped, and why ───┘
+"""
+
+import copy
+import hashlib
+import importlib
 import logging
-from typing import Any
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from moorage_predictor.engine import precision
-from moorage_predictor.engine.backend import Backend, Precision
+from moorage_predictor.engine import cores, judge, precision
+from moorage_predictor.engine.backend import Backend, EngineName, Float32s, Precision, Unavailable
 from moorage_predictor.engine.backends import eager
+from moorage_predictor.engine.calibration import Calibration
 from moorage_predictor.engine.options import EngineOptions
+from moorage_predictor.engine.record import FILE_NAME, Candidate, Described, Key, Record, versions_of
 
 _log = logging.getLogger(__name__)
 
+CANDIDATES: Final[tuple[tuple[EngineName, Precision], ...]] = (
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("eager", "bf16"),
+    ("eager", "fp16"),
+    ("openvino", "fp32"),
+    ("onnxruntime", "fp32"),
+    ("aot", "bf16"),
+    ("aot", "fp32"),
+)
+"""The most promising first, because time may run out. `compile` is not among them: `aot` is the same code, compiled once."""
+BASELINE: Final[tuple[EngineName, Precision]] = ("eager", "fp32")
+_BUILD_S: Final = {"openvino": 10.0, "onnxruntime": 20.0, "aot": 60.0, "eager": 1.0}
+"""About how long building takes; one that would not be done in time is not begun, because nothing can interrupt it."""
+_INT8_PASSES: Final = 5.0
+"""Calibrating takes about as long as this many float32 passes over the fitting images."""
+_JUDGING_SHARE: Final = 0.15
+"""Of the time, for float32's own answers. A slow network is judged by fewer images."""
+_FEWEST: Final = 20
 
-def backend(module: Any, options: EngineOptions) -> Backend:
-    """An engine for this module, which is used up."""
-    device = precision.device()
-    wanted: Precision = "fp32" if options.precision == "auto" else options.precision
-    if reason := precision.missing(wanted, device):
-        _log.warning("this precision is not to be had here: serving fp32", extra={"reason": reason})
-        wanted = "fp32"
-    return eager.make(module, wanted, device)
+Engines = Callable[[str], Any]
+"""Name -> a module of `backends` with `export` and `open_files`."""
+
+
+def engine_module(name: str) -> Any:
+    """The module behind a name."""
+    return importlib.import_module(f"moorage_predictor.engine.backends.{name}")
+
+
+class Chooser:
+    """One choice at work. `module` is the network in torch on the CPU; its parts are copied, never changed."""
+
+    def __init__(
+        self,
+        module: Any,
+        options: EngineOptions,
+        calibration: Calibration,
+        folder: Path,
+        *,
+        engines: Engines = engine_module,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._module = module
+        self._options = options
+        self._images = calibration
+        self._folder = folder
+        self._engines = engines
+        self._clock = clock
+        self._ends = clock() + options.budget_s
+        self._device = precision.device()
+        self._baseline = eager.make(copy.deepcopy(module), "fp32", self._device)
+        self._cores = cores.available()
+
+    def run(self) -> tuple[Candidate, tuple[Candidate, ...]]:
+        """The one that was chosen, whose files lie in the folder, and all of them, the baseline first."""
+        started = self._clock()
+        self._image_s = self._time_one() / self._cores
+        affordable = int(_JUDGING_SHARE * self._options.budget_s / self._image_s)
+        self._judging = self._images.judging[: max(_FEWEST, affordable)]
+        self._expected = judge.answers(self._baseline, self._judging, self._cores)
+        single, loaded = judge.speed(self._baseline, self._judging, self._cores)
+        baseline = Candidate(
+            engine=BASELINE[0],
+            precision=BASELINE[1],
+            state="passed",
+            ms_single=single,
+            ms_loaded=loaded,
+            agreement=1.0,
+            error=0.0,
+            build_s=self._clock() - started,
+        )
+        judged = [baseline, *(self._judge(engine, kind) for engine, kind in self._wanted())]
+        passed = [one for one in judged if one.state == "passed"]
+        if self._options.precision not in ("auto", "fp32") or self._options.engine not in (None, "auto"):
+            passed = passed[1:] or passed  # asked for by name: float32 in torch is only for when it cannot be had
+        best = min(passed, key=lambda one: (one.ms_single or 0.0) * (one.ms_loaded or 0.0))
+        chosen = best.model_copy(update={"state": "chosen"})
+        for one in judged:
+            if one is not best:
+                shutil.rmtree(self._folder / _name(one.engine, one.precision), ignore_errors=True)
+        return chosen, tuple(chosen if one is best else one for one in judged)
+
+    def _time_one(self) -> float:
+        """Seconds of one image in float32 on one core; the first call allocates and does not count."""
+        took = []
+        for _ in range(3):
+            begun = self._clock()
+            self._baseline.forward(self._images.judging[:1], 1)
+            took.append(self._clock() - begun)
+        return max(min(took), 1e-4)
+
+    def _wanted(self) -> list[tuple[EngineName, Precision]]:
+        engine, kind = self._options.engine, self._options.precision
+        return [
+            (name, one)
+            for name, one in CANDIDATES
+            if engine in (None, "auto", name)
+            and kind in ("auto", one)
+            and (name == "eager" or self._device == "cpu")
+            and not (kind == "auto" and name == "eager" and one == "fp16" and self._device == "cpu")
+        ]
+
+    def _judge(self, engine: EngineName, kind: Precision) -> Candidate:
+        """Build, compare, time; whatever goes wrong with it is a reason to drop it."""
+
+        def dropped(reason: str, **measured: float) -> Candidate:
+            _log.info("engine dropped", extra={"engine": engine, "precision": kind, "reason": reason})
+            return Candidate(engine=engine, precision=kind, state="dropped", reason=reason, **measured)
+
+        if reason := precision.missing(kind, self._device):
+            return dropped(reason)
+        left, needed = self._ends - self._clock(), self._estimate(engine, kind)
+        if needed > left and self._measuring:
+            return dropped(f"no time: {left:.0f} s of the budget are left, and it takes about {needed:.0f}")
+        started = self._clock()
+        try:
+            backend = self._build(engine, kind)
+            build_s = self._clock() - started
+            found = judge.compare(
+                judge.answers(backend, self._judging, self._cores), self._expected, self._images.photos, kind
+            )
+            if found.refusal and self._barred(kind):
+                return dropped(found.refusal, agreement=found.agreement, error=found.error, build_s=build_s)
+            single, loaded = judge.speed(backend, self._judging, self._cores)
+        except Unavailable as error:
+            return dropped(str(error))
+        except Exception as error:  # noqa: BLE001 - exporters and compilers raise anything; the others go on
+            _log.debug("an engine failed", exc_info=error)
+            return dropped(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Candidate(
+            engine=engine,
+            precision=kind,
+            state="passed",
+            ms_single=single,
+            ms_loaded=loaded,
+            agreement=found.agreement,
+            error=found.error,
+            build_s=build_s,
+        )
+
+    @property
+    def _measuring(self) -> bool:
+        """Is there a choice to make? What was asked for by name is built however long it takes."""
+        return self._options.precision == "auto" or self._options.engine == "auto"
+
+    def _barred(self, kind: Precision) -> bool:
+        """Must it answer as float32 does? bf16 and fp16 are served as asked where they are asked for by name."""
+        return self._options.precision == "auto" or kind in ("int8", "fp32")
+
+    def _estimate(self, engine: EngineName, kind: Precision) -> float:
+        passes = len(self._judging) + (_INT8_PASSES * len(self._images.fitting) if kind == "int8" else 0)
+        return _BUILD_S.get(engine, 0.0) + passes * self._image_s
+
+    def _build(self, engine: EngineName, kind: Precision) -> Backend:
+        module = copy.deepcopy(self._module)
+        if engine == "eager":
+            return eager.make(module, kind, self._device)
+        folder = self._folder / _name(engine, kind)
+        folder.mkdir(parents=True)
+        used = self._engines(engine)
+        example: Float32s = self._images.judging[:1]
+        used.export(module, example, folder, kind, self._images.fitting)
+        backend: Backend = used.open_files(folder, kind)
+        return backend
+
+
+def write(
+    folder: Path, key: Key, options: EngineOptions, network: Described, calibration: str, judged: tuple[Candidate, ...]
+) -> Record:
+    """`engine.json` beside the chosen engine's files."""
+    chosen = next(one for one in judged if one.state == "chosen")
+    record = Record(
+        key=key,
+        wanted_precision=options.precision,
+        wanted_engine=options.engine,
+        chosen=chosen,
+        versions=versions_of(chosen.engine),
+        network=network,
+        calibration=calibration,
+        candidates=judged,
+        files=dict(sorted(_files(folder).items())),
+    )
+    (folder / FILE_NAME).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _files(folder: Path) -> Mapping[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != FILE_NAME
+    }
+
+
+def _name(engine: EngineName, kind: Precision) -> str:
+    return f"{engine}-{kind}"

@@ -45,11 +45,23 @@ def check_sha256(file: Path, expected: str | None) -> None:
             raise LoadFailed(file, "the file is empty")
         if expected is None:
             return
-        digest = hashlib.sha256()
+    except OSError as error:
+        raise LoadFailed(file, f"cannot be read: {error.strerror}") from error
+    if (found := sha256_of(file)) != expected:
+        raise LoadFailed(file, f"sha256: expected {expected}, found {found}")
+
+
+def sha256_of(file: Path) -> str:
+    """The file's digest, in hexadecimal.
+
+    Raises:
+        LoadFailed: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     except OSError as error:
         raise LoadFailed(file, f"cannot be read: {error.strerror}") from error
-    if digest.hexdigest() != expected:
-        raise LoadFailed(file, f"sha256: expected {expected}, found {digest.hexdigest()}")
+    return digest.hexdigest()

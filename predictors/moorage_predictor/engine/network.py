@@ -3,11 +3,12 @@
 `load` runs in the load thread while the server already answers; a task calls `Network.forward` in a worker thread.
 """
 
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from moorage.api.predictor import LoadProgress
-from moorage_predictor.engine import architectures, checkpoint, choose, files
+from moorage_predictor.engine import architectures, artifacts, checkpoint, files, plan, precision
 from moorage_predictor.engine import weights as stored
-from moorage_predictor.engine.backend import Backend, Float32s
+from moorage_predictor.engine.backend import Backend, Float32s, Unavailable
+from moorage_predictor.engine.backends import eager
 from moorage_predictor.engine.config import DataConfig, HubConfig
 from moorage_predictor.engine.layout import Layout, recognise
 from moorage_predictor.engine.options import EngineOptions
+from moorage_predictor.engine.plan import Plan
 from moorage_predictor.errors import LoadFailed
+
+_log = logging.getLogger(__name__)
 
 Report = Callable[[LoadProgress], None]
 
@@ -36,6 +41,12 @@ class Network:
     hub: HubConfig
     weights: Path
     backend: Backend
+    told: dict[str, str] = field(default_factory=dict)
+    """Why this engine, for the model's configuration."""
+
+    def describe(self) -> dict[str, str]:
+        """How it runs, for the model's configuration."""
+        return {**self.backend.describe(), **self.told}
 
     def forward(self, batch: Float32s, threads: int | None = None) -> Float32s:
         """Logits [n, classes] of any n >= 1, made with so many cores; None is all of the pod's."""
@@ -59,6 +70,12 @@ def load(
     weights = files.find_weights(path)
     files.check_sha256(weights, sha256)
     hub = HubConfig.beside(weights)
+    planned = plan.make(weights, architecture, sha256, options or EngineOptions(), cancelled)
+    if network := _opened(planned, weights, hub):
+        report(LoadProgress("import", 2, 2))
+        report(LoadProgress("weights", 1, 1))
+        _warm_up(network, report)
+        return network
     with ExitStack() as stack:
         readable = weights
         conversion = None
@@ -73,7 +90,7 @@ def load(
             readable = conversion.wait(cancelled)
         tensors = stored.read(readable, weights)
         name = (architecture or "").removeprefix("timm/") or hub.architecture
-        network = _assemble(tensors, weights, hub, name, report, options or EngineOptions())
+        network = _assemble(tensors, weights, hub, name, report, planned)
     _warm_up(network, report)
     return network
 
@@ -84,7 +101,7 @@ def _assemble(
     hub: HubConfig,
     architecture: str | None,
     report: Report,
-    options: EngineOptions,
+    planned: Plan,
 ) -> Network:
     layout = recognise(tensors, architecture)
     name = architecture or layout.architecture
@@ -97,7 +114,34 @@ def _assemble(
     module = _build(name, num_classes, hub, weights)
     stored.fill(module, renamed, weights, name, report)
     data = _data_config(module, layout, hub, weights)
-    return Network(name, num_classes, data, hub, weights, choose.backend(module, options))
+    return Network(name, num_classes, data, hub, weights, _run_by(planned, module, data), planned.told)
+
+
+def _opened(planned: Plan, weights: Path, hub: HubConfig) -> Network | None:
+    """The network from its artifact alone, for which torch is not even imported; None if it must be built."""
+    if planned.artifact is None or not planned.artifact.has_files:
+        return None
+    try:
+        backend = artifacts.open_backend(planned.artifact)
+    except Unavailable as error:
+        _log.warning("an engine artifact is not used", extra={"reason": str(error)})
+        return None
+    described = planned.artifact.record.network
+    return Network(described.architecture, described.num_classes, described.data, hub, weights, backend, planned.told)
+
+
+def _run_by(planned: Plan, module: Any, data: DataConfig) -> Backend:
+    """An engine for this module, which is used up."""
+    device = precision.device()
+    if planned.engine == "compile" and device == "cpu":
+        from moorage_predictor.engine.backends import compiled
+
+        try:
+            return compiled.make(module, planned.precision, np.zeros((1, *data.input_size), dtype=np.float32))
+        except Unavailable as error:
+            _log.warning("not compiled: served by torch's own operators", extra={"reason": str(error)})
+    kind = planned.precision if planned.engine in ("eager", "compile") else "fp32"
+    return eager.make(module, kind, device)
 
 
 def _count_classes(tensors: Mapping[str, Any], weights: Path, hub: HubConfig, name: str) -> int:

@@ -1,14 +1,13 @@
 """What a user may say about the engine, as `network.load` takes it. Made of `PredictorSettings` in `loading.py`."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from moorage_predictor.engine.backend import Precision
-from moorage_predictor.engine.calibration import Calibration
-from moorage_predictor.engine.config import DataConfig
 
 
 def default_cache_dir() -> Path:
@@ -23,13 +22,14 @@ class EngineOptions:
 
     precision: Precision | Literal["auto"] = "fp32"
     engine: str | None = None
-    """One of `backends.NAMES`, `auto` to measure those that are installed, None for what needs no measuring."""
+    """A name from `backends`, `auto` to measure those that are installed, None for what needs no measuring."""
     cache_dir: Path = field(default_factory=default_cache_dir)
     budget_s: float = 60.0
-    calibration: Callable[[DataConfig], Calibration] | None = None
-    """Makes the images that engines are calibrated with and compared on; without it, none are."""
+    choose: Callable[[Path, Path, threading.Event], None] | None = None
+    """Given the weights and an empty folder, runs `choose.py` in a child process, which leaves its choice in the folder."""
 
     @property
-    def plain(self) -> bool:
-        """Is it torch's own float32, which needs no look for anything better?"""
-        return self.precision == "fp32" and self.engine in (None, "eager")
+    def needs_choice(self) -> bool:
+        """Must something be built ahead, or measured?"""
+        measured = "auto" in (self.precision, self.engine)
+        return measured or self.precision == "int8" or self.engine in ("aot", "onnxruntime", "openvino")

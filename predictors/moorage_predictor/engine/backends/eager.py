@@ -36,7 +36,10 @@ class Eager:
         self._cores = cores.available()
         self._streams = threading.local()
         changes = {"dtype": self._dtype} if precision != "fp32" else {}
-        self._module = module.to(device=device, memory_format=self._format, **changes)
+        self.module = module.to(device=device, memory_format=self._format, **changes)
+        """For `choose.py`, which makes others of it."""
+        if self._format is torch.channels_last:
+            _leave_the_file(self.module)
 
     def forward(self, batch: Float32s, threads: int | None = None) -> Float32s:
         """See `Backend`."""
@@ -47,7 +50,7 @@ class Eager:
                 return self._on_cuda(batch)
             set_threads(self._cores if threads is None else threads)
             images = torch.from_numpy(batch).to(self._dtype, memory_format=self._format)
-            logits: Float32s = self._module(images).float().numpy()
+            logits: Float32s = self.module(images).float().numpy()
         return logits
 
     def describe(self) -> dict[str, str]:
@@ -65,12 +68,27 @@ class Eager:
         with torch.cuda.stream(stream):
             pinned = torch.from_numpy(batch).pin_memory()
             images = pinned.to(self._device, self._dtype, non_blocking=True, memory_format=self._format)
-            logits = self._module(images).float()
+            logits = self.module(images).float()
             answer = torch.empty(logits.shape, dtype=torch.float32, pin_memory=True)
             answer.copy_(logits, non_blocking=True)
         stream.synchronize()
         found: Float32s = answer.numpy()
         return found
+
+
+def _leave_the_file(module: Any) -> None:
+    """Copy what still lies in the mapped file: nearly all weights were copied when their order was changed, and the rest
+    alone would keep the whole file in memory. (A new Parameter, because one whose `data` is replaced holds on to the old.)
+    """
+    import torch
+
+    for part in module.modules():
+        for key, tensor in part._parameters.items():
+            if tensor is not None:
+                part._parameters[key] = torch.nn.Parameter(tensor.detach().clone(), requires_grad=False)
+        for key, tensor in part._buffers.items():
+            if tensor is not None:
+                part._buffers[key] = tensor.clone()
 
 
 def make(module: Any, precision: Precision, device: str) -> Backend:

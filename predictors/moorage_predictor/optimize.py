@@ -1,0 +1,168 @@
+"""`python -m moorage_predictor.optimize OPTIONS`: chooses an engine for a model, in a process of its own. Two callers:
+
+    loading.load ──────→ run_chooser ─→ --into FOLDER     the engine alone, into the server's cache
+    moor optimize ────────────────────→ --package FOLDER  the weights and the engine, to be served from that folder
+
+Standard output gets `engine.json`; the log goes to stderr.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from moorage.api.exit_codes import ExitCode
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor import log
+from moorage_predictor.engine.backend import Unavailable
+from moorage_predictor.errors import StartError
+from moorage_predictor.orphans import die_with_parent
+
+if TYPE_CHECKING:
+    from moorage_predictor.engine.record import Record
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.1
+_BUILDING_S: Final = 600.0
+"""Beside the budget, which does not end what has begun. Then torch's own float32 serves."""
+_BESIDE_WEIGHTS: Final = ("config.json", "labels.txt")
+
+
+def run_chooser(settings: PredictorSettings, weights: Path, folder: Path, cancelled: threading.Event) -> None:
+    """Choose in a child process; `engine.json` and its files are in the folder afterwards.
+
+    Raises:
+        Unavailable: it failed, took too long, or was cancelled.
+    """
+    # What the server was told about its surroundings would only be in the way.
+    words = settings.model_copy(
+        update={"model_dir": str(weights), "storage_uri": None, "sha256": None, "http_fd": None, "workers": 1}
+    ).argv()
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", __spec__.name, f"--into={folder}", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **settings.env()},
+    )
+    waited, limit = 0.0, settings.auto_budget_s + _BUILDING_S
+    try:
+        while child.poll() is None:
+            if cancelled.wait(_POLL_S):
+                raise Unavailable("loading was cancelled")
+            waited += _POLL_S
+            if waited > limit:
+                raise Unavailable(f"choosing an engine took longer than {limit:.0f} s")
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+    if child.returncode:
+        raise Unavailable(f"choosing an engine ended with status {child.returncode}; its log is above")
+
+
+def choose(settings: PredictorSettings, path: Path, folder: Path) -> "Record":
+    """Choose an engine for the model at `path` and write it into the folder.
+
+    Raises:
+        StartError: the model, or a calibration image, cannot be read.
+    """
+    from moorage_predictor.engine import choose, files, network
+    from moorage_predictor.engine.backends.eager import Eager
+    from moorage_predictor.engine.options import EngineOptions
+    from moorage_predictor.engine.record import Described, key_of
+    from moorage_predictor.loading import engine_options
+    from moorage_predictor.tasks.image_classification.calibration import calibration
+
+    loaded = network.load(
+        path,
+        architecture=settings.architecture,
+        sha256=settings.sha256,
+        report=lambda _: None,
+        cancelled=threading.Event(),
+        options=EngineOptions(engine="eager"),  # by name, so that no earlier choice is looked for
+    )
+    assert isinstance(loaded.backend, Eager)
+    images = calibration(loaded.data, Path(settings.calibration_dir) if settings.calibration_dir else None)
+    options = engine_options(settings)
+    chooser = choose.Chooser(loaded.backend.module.cpu(), options, images, folder)
+    _, judged = chooser.run()
+    key = key_of(loaded.weights, files.sha256_of(loaded.weights), settings.architecture)
+    described = Described(architecture=loaded.architecture, num_classes=loaded.num_classes, data=loaded.data)
+    return choose.write(folder, key, options, described, images.source, judged)
+
+
+def package(settings: PredictorSettings, target: Path) -> "Record":
+    """Put the weights, what lies beside them, and an engine into one folder, to be served from there.
+
+    Raises:
+        StartError: the model cannot be fetched or read, or the folder holds something else.
+    """
+    from moorage_predictor import storage
+    from moorage_predictor.engine import artifacts, files
+
+    with tempfile.TemporaryDirectory(prefix="moorage-optimize-") as scratch:
+        fetched = Path(settings.model_dir or "")
+        if settings.storage_uri:
+            fetched = storage.fetch(
+                settings.storage_uri,
+                into=Path(scratch) / "fetched",
+                model_root=settings.model_root,
+                allow_hosts=settings.storage_allow_hosts,
+                report=lambda _: None,
+                cancelled=threading.Event(),
+            )
+        weights = files.find_weights(fetched)
+        files.check_sha256(weights, settings.sha256)
+        target.mkdir(parents=True, exist_ok=True)
+        copied = Path(scratch) / "model"
+        copied.mkdir()
+        for file in (weights, *(weights.parent / name for name in _BESIDE_WEIGHTS)):
+            if file.is_file():
+                (copied / file.name).symlink_to(file.resolve())
+                if not (target / file.name).exists() or not file.samefile(target / file.name):
+                    shutil.copyfile(file, target / file.name)
+        chosen = Path(scratch) / "engine"
+        chosen.mkdir()
+        record = choose(settings, copied / weights.name, chosen)
+        shutil.rmtree(target / artifacts.FOLDER, ignore_errors=True)
+        shutil.copytree(chosen, target / artifacts.FOLDER)
+    return record
+
+
+def main(argv: list[str]) -> ExitCode:
+    """The exit code of the process."""
+    die_with_parent()
+    mode, _, folder = argv[0].partition("=") if argv else ("", "", "")
+    if mode not in ("--into", "--package") or not folder:
+        sys.stderr.write("usage: python -m moorage_predictor.optimize --into=FOLDER|--package=FOLDER OPTIONS\n")
+        return ExitCode.INVALID_INPUT
+    try:
+        settings = PredictorSettings.parse(argv[1:], os.environ)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"][:1])
+        log.failure(option + problem["msg"].removeprefix("Value error, "), None)
+        return ExitCode.INVALID_INPUT
+    log.configure(settings.log_level)
+    try:
+        into = mode == "--into"
+        record = (
+            choose(settings, Path(settings.model_dir or ""), Path(folder)) if into else package(settings, Path(folder))
+        )
+    except StartError as error:
+        log.failure(str(error), None)
+        return error.exit_code
+    sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""A choice that was made before is read, and never one that was made for something else."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor import optimize
+from moorage_predictor.engine import network
+from moorage_predictor.engine.backends.eager import Eager
+from moorage_predictor.engine.options import EngineOptions
+from moorage_predictor.errors import LoadFailed
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+
+def settings(folder, **changes):
+    return PredictorSettings(
+        **{"task": "image-classification", "model_dir": str(folder), "engine": "openvino", **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def optimised(tmp_path_factory, tiny_state):
+    from safetensors.torch import save_file
+
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
+    save_file(tiny_state, source / "model.safetensors")
+    (source / "config.json").write_text(json.dumps({"architecture": "test_vit", "num_classes": 10}))
+    record = optimize.package(settings(source), target)
+    assert (record.chosen.engine, record.chosen.precision) == ("openvino", "fp32")
+    return target
+
+
+@pytest.fixture
+def packaged(optimised, tmp_path):
+    return shutil.copytree(optimised, tmp_path / "packaged")
+
+
+def loaded(folder, cache, sha256=None, choose=None, **options):
+    return network.load(
+        folder,
+        architecture=None,
+        sha256=sha256,
+        report=lambda step: None,
+        cancelled=threading.Event(),
+        options=EngineOptions(cache_dir=cache, choose=choose, **options),
+    )
+
+
+def changed(folder, **changes):
+    file = folder / "engine" / "engine.json"
+    record = json.loads(file.read_text())
+    for path, value in changes.items():
+        at = record
+        *outer, last = path.split("__")
+        for name in outer:
+            at = at[name]
+        at[last] = value
+    file.write_text(json.dumps(record))
+
+
+def test_what_optimize_wrote_is_served_with_the_same_answers(packaged, tmp_path):
+    served = loaded(packaged, tmp_path)
+    plain = loaded(packaged, tmp_path, engine="eager")
+    assert served.describe()["engine"] == "openvino"
+    assert isinstance(plain.backend, Eager)
+    assert (served.data, served.num_classes, served.architecture) == (plain.data, 10, "test_vit")
+    batch = np.random.default_rng(1).standard_normal((3, *plain.data.input_size), dtype=np.float32)
+    expected = plain.forward(batch)
+    assert np.abs(served.forward(batch) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key__weights_sha256": "0" * 64},
+        {"key__config_sha256": "0" * 64},
+        {"key__cpu": "Another CPU"},
+        {"key__cpu_flags_sha256": "0" * 64},
+        {"key__architecture": "timm/resnet18"},
+        {"versions": {"openvino": "1.0"}},
+        {"format": 2},
+        {"chosen__engine": "os"},
+        {"chosen__precision": "bf16"},
+        {"files": {"../config.json": "0" * 64}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_stale_artifact_is_not_used(packaged, tmp_path, change, caplog):
+    changed(packaged, **change)
+    assert isinstance(loaded(packaged, tmp_path).backend, Eager)
+    assert "an engine artifact is not used" in caplog.text
+
+
+def test_a_damaged_artifact_is_not_used(packaged, tmp_path):
+    with (packaged / "engine" / "openvino-fp32" / "model.bin").open("r+b") as file:
+        file.write(b"damaged")
+    assert isinstance(loaded(packaged, tmp_path).backend, Eager)
+
+
+def test_an_artifact_does_not_stand_for_another_precision(packaged, tmp_path):
+    assert loaded(packaged, tmp_path, precision="bf16").describe()["engine"] == "eager"
+
+
+def test_promised_weights_are_served_without_an_artifact_that_nobody_promised(packaged, tmp_path, caplog):
+    from moorage_predictor.engine.files import sha256_of
+
+    found = loaded(packaged, tmp_path, sha256=sha256_of(packaged / "model.safetensors"))
+    assert isinstance(found.backend, Eager)
+    assert "sha256 promises what runs" in caplog.text
+
+
+def test_machine_code_beside_the_weights_is_never_loaded(packaged, tmp_path, caplog):
+    import importlib.metadata
+
+    changed(packaged, chosen__engine="aot", versions={"torch": importlib.metadata.version("torch")})
+    assert isinstance(loaded(packaged, tmp_path).backend, Eager)
+    assert "it is machine code" in caplog.text
+
+
+def test_a_choice_is_made_once_and_then_read_from_the_cache(model_dir, tmp_path):
+    calls = []
+
+    def choose(weights, folder, cancelled):
+        calls.append(weights)
+        optimize.choose(settings(weights), weights, folder)
+
+    for _ in range(2):
+        found = loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino")
+        assert found.describe()["engine"] == "openvino"
+    assert calls == [model_dir / "model.safetensors"]
+
+
+def test_where_no_choice_can_be_made_torch_serves_and_says_so(model_dir, tmp_path, caplog):
+    from moorage_predictor.engine.backend import Unavailable
+
+    def choose(weights, folder, cancelled):
+        raise Unavailable("it failed")
+
+    found = loaded(model_dir, tmp_path / "cache", choose=choose, precision="auto")
+    assert found.backend.describe() == {"engine": "eager", "precision": "fp32", "device": "cpu"}
+    assert "no engine could be chosen" in caplog.text
+
+
+def test_a_stop_ends_the_choosing(model_dir, tmp_path):
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(LoadFailed, match="loading was cancelled"):
+        network.load(
+            model_dir,
+            architecture=None,
+            sha256=None,
+            report=lambda step: None,
+            cancelled=cancelled,
+            options=EngineOptions(
+                precision="int8",
+                cache_dir=tmp_path,
+                choose=lambda *where: optimize.run_chooser(settings(model_dir, precision="int8"), *where),
+            ),
+        )
+
+
+def test_without_a_compiler_the_network_is_served_by_torch_as_it_is(model_dir, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    found = loaded(model_dir, tmp_path, engine="compile")
+    assert found.describe()["engine"] == "eager"
+    assert "not compiled: served by torch's own operators" in caplog.text
