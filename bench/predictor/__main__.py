@@ -12,7 +12,7 @@ from typing import Any
 from bench.harness import go_tools, machine, paths, servers
 from bench.harness.errors import BadInput, BenchError
 from bench.harness.progress import progress
-from bench.predictor import assets, decoding, engines, ratios, show, soak, summary
+from bench.predictor import assets, decoding, engines, overload, ratios, show, soak, summary
 from bench.predictor import plan as plans
 from bench.predictor.campaign import Campaign
 
@@ -42,6 +42,9 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--duration", type=int, help="seconds of a point that is judged; the others take half")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="where the JSON goes")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead: half load for so long, and its memory")
+    parser.add_argument(
+        "--overload", action="store_true", help="instead: five times more than it can do, and who waits"
+    )
     return parser.parse_args(arguments)
 
 
@@ -93,7 +96,10 @@ def run(arguments: list[str]) -> ExitCode:
     for peer in dict.fromkeys(one.peer for one in taking_part):
         progress(f"{peer}: its environment")
         servers.prepare(peer)
+    if chosen.overload:
+        return overload.run(taking_part[0], models[0], made, plan.settings, progress)
     if chosen.soak:
+        Campaign(plan, taking_part[:1], models[:1], made, progress).build()
         return soak.run(taking_part[0], models[0], made, plan.settings, chosen.soak, progress)
     campaign = Campaign(plan, taking_part, models, made, progress)
     if best is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -39,8 +40,13 @@ def ready(tell: Callable[[str], None], folder: Path = FOLDER) -> Assets:
     """What lies there if it is whole, else made anew: a minute of two cores."""
     if not is_whole(folder):
         tell("photos and weights: making them, a minute or two")
-        shutil.rmtree(folder, ignore_errors=True)
-        _make(folder)
+        unfinished = folder.with_name(f"{folder.name}-{os.getpid()}")
+        try:
+            _make(unfinished)
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return Assets(folder, tuple(file.read_bytes() for file in sorted((folder / "photos").glob("*.jpg"))))
 
 
