@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak clean
+.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak bench-overload clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -78,6 +78,10 @@ bench-predictor: setup
 # Does memory grow under half load? ARGS="--only ours-auto --models resnet18" chooses the engine and the network.
 bench-soak: setup
 	$(BIN)/python -m bench.predictor --soak $(MINUTES) $(ARGS)
+
+# Five times more than the server can do: who is served in time, and who is refused at once?
+bench-overload: setup
+	$(BIN)/python -m bench.predictor --overload $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist
