@@ -53,7 +53,7 @@ def _classifier(settings: PredictorSettings, path: Path, report: Report, cancell
     )
     names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
     limits = Limits(settings.max_image_bytes, settings.max_image_side)
-    return ImageClassifier(loaded, names, top_k=settings.top_k, limits=limits)
+    return ImageClassifier(loaded, names, top_k=settings.top_k, limits=limits, engine=loaded.describe())
 
 
 def engine_options(settings: PredictorSettings) -> Any:

@@ -166,6 +166,36 @@ def conformance(
 
 
 @app.command()
+def optimize(
+    model: Annotated[str, typer.Argument(help="A weight file, its folder, or a URI.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Where the weights and the engine go.", show_default=False)],
+    architecture: Annotated[str | None, typer.Option(help="timm/NAME, where no config.json names it.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of the weight file.")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "int8", "auto"],
+        typer.Option(help="What is to be had; auto takes the fastest that answers as fp32 does."),
+    ] = "auto",
+    engine: Annotated[
+        Literal["auto", "eager", "aot", "onnxruntime", "openvino"],
+        typer.Option(help="What may run it; auto measures all that are installed."),
+    ] = "auto",
+    budget: Annotated[float, typer.Option(min=1, max=3600, help="Seconds that may be spent on measuring.")] = 600,
+    calibration_dir: Annotated[
+        Path | None, typer.Option(help="Images as the model will see them. Without it generated ones, which is worse.")
+    ] = None,
+    model_root: Annotated[Path | None, typer.Option(help="file:// weights must lie below this folder.")] = None,
+    output: Annotated[Literal["text", "json"], typer.Option(help="For people or for programs.")] = "text",
+) -> None:
+    """Measure engines for a model on this machine, and make a folder that is served without measuring or compiling."""
+    from moorage.cli.optimize import OptimizeOptions, optimize
+
+    options = OptimizeOptions(
+        model, folder, architecture, sha256, precision, engine, budget, calibration_dir, model_root, output
+    )
+    raise typer.Exit(optimize(options))
+
+
+@app.command()
 def controller(
     predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
     host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",

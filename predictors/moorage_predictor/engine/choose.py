@@ -96,7 +96,11 @@ class Chooser:
             error=0.0,
             build_s=self._clock() - started,
         )
-        judged = [baseline, *(self._judge(engine, kind) for engine, kind in self._wanted())]
+        judged = [baseline]
+        for engine, kind in self._wanted():
+            one = self._judge(engine, kind)
+            _log.info("engine judged", extra=one.model_dump(exclude_none=True))
+            judged.append(one)
         passed = [one for one in judged if one.state == "passed"]
         if self._options.precision not in ("auto", "fp32") or self._options.engine not in (None, "auto"):
             passed = passed[1:] or passed  # asked for by name: float32 in torch is only for when it cannot be had
@@ -131,7 +135,6 @@ class Chooser:
         """Build, compare, time; whatever goes wrong with it is a reason to drop it."""
 
         def dropped(reason: str, **measured: float) -> Candidate:
-            _log.info("engine dropped", extra={"engine": engine, "precision": kind, "reason": reason})
             return Candidate(engine=engine, precision=kind, state="dropped", reason=reason, **measured)
 
         if reason := precision.missing(kind, self._device):

@@ -47,7 +47,8 @@ class ClassifierModel:
 
     def parameters(self) -> dict[str, Any]:
         """How it runs, for the model's config."""
-        return {"max_batch_size": self._stages.batcher.max_batch_size, **self._stages.split.as_dict()}
+        batching = {"max_batch_size": self._stages.batcher.max_batch_size, **self._stages.split.as_dict()}
+        return {**self._classifier.engine, **batching}
 
     def labels(self, output: str) -> tuple[str, ...] | None:
         """Names of the classes, in the order of `logits`."""

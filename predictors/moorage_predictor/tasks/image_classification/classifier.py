@@ -2,7 +2,7 @@
 by `stages.py`, in threads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Protocol, Self
@@ -65,8 +65,18 @@ class Classification:
 class ImageClassifier:
     """One loaded model. Safe to call from several threads."""
 
-    def __init__(self, network: Forward, names: tuple[str, ...], *, top_k: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        network: Forward,
+        names: tuple[str, ...],
+        *,
+        top_k: int,
+        limits: Limits,
+        engine: Mapping[str, str] | None = None,
+    ) -> None:
         self._network = network
+        self.engine = dict(engine or {})
+        """How the network runs, for the model's configuration."""
         self.names = names
         self._names = np.array(names, dtype=np.object_)
         self._prepare = Prepare(network.data, max_bytes=limits.max_image_bytes, max_side=limits.max_image_side)
