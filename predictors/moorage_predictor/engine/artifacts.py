@@ -21,13 +21,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from moorage_predictor.engine.backend import Backend, Unavailable
-from moorage_predictor.engine.files import sha256_of
+from moorage_predictor.engine.files import ENGINE_RECORD, sha256_of
 from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.engine.record import FILE_NAME, Key, Record, versions_of
 
 _log = logging.getLogger(__name__)
 
-FOLDER: Final = "engine"
+FOLDER: Final = ENGINE_RECORD.parent.name
 """Beside the weights."""
 _CODE: Final = frozenset({"aot"})
 """Engines whose files are machine code: they are read from the cache, which this user's own processes have written."""

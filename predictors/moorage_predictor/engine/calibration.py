@@ -12,7 +12,8 @@ class Calibration:
     fitting: Float32s
     """[n, 3, height, width]: int8's ranges are taken from these."""
     judging: Float32s
-    """[n, 3, height, width]: answers are compared on these. The first `photos` of them are whole photos."""
+    """[n, 3, height, width]: answers are compared on these."""
     photos: int
+    """So many of them, the first, are Moorage's own photos; every one must get the class that it gets in fp32."""
     source: str
     """Where they come from, for the log and the model's configuration."""

@@ -8,6 +8,8 @@ from moorage_predictor.errors import LoadFailed
 
 CHECKPOINT_SUFFIXES: Final = (".pth", ".pt", ".bin")
 SUFFIXES: Final = (".safetensors", *CHECKPOINT_SUFFIXES)
+ENGINE_RECORD: Final = Path("engine", "engine.json")
+"""Beside the weights, where `moor optimize` has chosen an engine for them."""
 _PREFERRED: Final = "model.safetensors"
 _CHUNK_BYTES: Final = 1 << 20
 

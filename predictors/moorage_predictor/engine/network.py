@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from moorage.api.predictor import LoadProgress
-from moorage_predictor.engine import architectures, artifacts, checkpoint, files, plan, precision
+from moorage_predictor.engine import architectures, checkpoint, files, plan, precision
 from moorage_predictor.engine import weights as stored
 from moorage_predictor.engine.backend import Backend, Float32s, Unavailable
 from moorage_predictor.engine.backends import eager
@@ -121,6 +121,8 @@ def _opened(planned: Plan, weights: Path, hub: HubConfig) -> Network | None:
     """The network from its artifact alone, for which torch is not even imported; None if it must be built."""
     if planned.artifact is None or not planned.artifact.has_files:
         return None
+    from moorage_predictor.engine import artifacts
+
     try:
         backend = artifacts.open_backend(planned.artifact)
     except Unavailable as error:

@@ -4,14 +4,17 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from moorage_predictor.engine import artifacts, precision
-from moorage_predictor.engine.artifacts import Artifact
+from moorage_predictor.engine import precision
 from moorage_predictor.engine.backend import Precision, Unavailable
-from moorage_predictor.engine.files import sha256_of
+from moorage_predictor.engine.files import ENGINE_RECORD, sha256_of
 from moorage_predictor.engine.options import EngineOptions
-from moorage_predictor.engine.record import FILE_NAME, Key, key_of
 from moorage_predictor.errors import LoadFailed
+
+if TYPE_CHECKING:
+    from moorage_predictor.engine.artifacts import Artifact
+    from moorage_predictor.engine.record import Key
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ class Plan:
 
     engine: str = "eager"
     precision: Precision = "fp32"
-    artifact: Artifact | None = None
+    artifact: "Artifact | None" = None
     told: dict[str, str] = field(default_factory=dict)
     """Why, for the log and the model's configuration."""
 
@@ -35,8 +38,11 @@ def make(
     Raises:
         LoadFailed: the weights cannot be read, or the process is stopping.
     """
-    if not options.needs_choice and (options.engine or not _is_optimised(weights)):
+    if not options.needs_choice and (options.engine or not (weights.parent / ENGINE_RECORD).is_file()):
         return _stated(options)
+    from moorage_predictor.engine import artifacts  # a tenth of a second that most starts need not spend
+    from moorage_predictor.engine.record import key_of
+
     key = key_of(weights, sha256 or sha256_of(weights), architecture)
     artifact = artifacts.beside(weights, key, options, pinned=sha256 is not None)
     if artifact is None and not options.needs_choice:
@@ -49,10 +55,6 @@ def make(
     return Plan(chosen.engine, chosen.precision, artifact, told)
 
 
-def _is_optimised(weights: Path) -> bool:
-    return (weights.parent / artifacts.FOLDER / FILE_NAME).is_file()
-
-
 def _stated(options: EngineOptions) -> Plan:
     """Without any measuring; `needs_choice` is False, so both are names."""
     engine = options.engine or "eager"
@@ -63,7 +65,9 @@ def _stated(options: EngineOptions) -> Plan:
     return Plan(engine, kind)
 
 
-def _chosen_now(weights: Path, key: Key, options: EngineOptions, cancelled: threading.Event) -> Artifact | None:
+def _chosen_now(weights: Path, key: "Key", options: EngineOptions, cancelled: threading.Event) -> "Artifact | None":
+    from moorage_predictor.engine import artifacts
+
     if options.choose is None:
         return None
     try:

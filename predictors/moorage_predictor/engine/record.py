@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from moorage_predictor.engine import precision
 from moorage_predictor.engine.backend import EngineName, Precision
 from moorage_predictor.engine.config import DataConfig
+from moorage_predictor.engine.files import ENGINE_RECORD
 
-FILE_NAME: Final = "engine.json"
+FILE_NAME: Final = ENGINE_RECORD.name
 FORMAT: Final = 1
 LIBRARIES: Final = {
     "eager": ("torch", "timm"),

@@ -13,6 +13,8 @@ from moorage_predictor.engine.backend import Unavailable
 from moorage_predictor.engine.backends import aot, compiled, onnxruntime, openvino
 from moorage_predictor.engine.precision import missing
 
+pytestmark = pytest.mark.timeout(300)  # compilers and exporters, on a busy machine
+
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 needs_onnxruntime = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is None, reason="ONNX Runtime is not installed"

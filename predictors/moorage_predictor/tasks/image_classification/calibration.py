@@ -49,7 +49,7 @@ def calibration(data: DataConfig, folder: Path | None) -> Calibration:
     return Calibration(
         fitting=_prepared(prepare, fitting),
         judging=_prepared(prepare, judging),
-        photos=len(judged),
+        photos=0 if folder else len(judged),
         source=_source(folder, len(photos), len(judged), len(judging)),
     )
 
