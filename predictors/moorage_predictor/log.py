@@ -1,13 +1,18 @@
 """What the process says on stderr: JSON log lines, load progress, the one line of a failure. Called by `runtime`."""
 
 import logging
+import os
 import sys
+import time
 import warnings
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from moorage.api import jsonlog
 from moorage.api.predictor import LoadProgress
+from moorage_predictor import BEGAN
 
 _NOISY: Final = (
     "kserve",
@@ -30,9 +35,26 @@ def configure(level: str) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
 
 
-def progress(stage: LoadProgress) -> None:
-    """Tell `moor up` how far loading is."""
-    print(stage.line(), file=sys.stderr, flush=True)  # noqa: T201
+def progress(step: LoadProgress) -> None:
+    """Tell `moor up` how far loading is, and `moor bench cold-start` when that was, unless the step says it."""
+    timed = step if step.at is not None else replace(step, at=age())
+    print(timed.line(), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def age(moment: float | None = None) -> float:
+    """Seconds since the process began, at a moment of `time.monotonic()`; now if not given."""
+    return round((time.monotonic() if moment is None else moment) - _began(), 3)
+
+
+@cache
+def _began() -> float:
+    """The moment, as far as the system tells it (Linux does, in hundredths of a second); else when Python came to us."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.monotonic() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+    except (OSError, ValueError, AttributeError):
+        return BEGAN
 
 
 def failure(reason: str, termination_log: str | None) -> None:

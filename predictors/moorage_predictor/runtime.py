@@ -1,7 +1,7 @@
 """The life of the process: bind, serve, load, answer, drain, end with one of four exit codes. Called by `__main__`.
 
 main thread (event loop)                      "load" thread
-bind ports, import kserve
+bind ports, import the servers
 Server.start(): live 200, ready 503   ──────> loading.load (fetch, read, warm up) -> wire.adapt
 Server.serve(): ready 200             <────── loaded, or failed -> exit 2 or 3
 SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0
@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
-from moorage_predictor import log
+from moorage_predictor import BEGAN, log
 from moorage_predictor.errors import StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
@@ -81,7 +81,7 @@ class _Runtime:
             binding.bind(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself binds it again
         else:
             http_socket = binding.inherited(settings.http_fd)
-        log.progress(LoadProgress("import", 0, 2))
+        log.progress(LoadProgress("import", 0, 2, at=log.age(BEGAN)))
         from moorage_predictor.wire.server import Server
 
         log.progress(LoadProgress("import", 1, 2))
@@ -128,7 +128,7 @@ class _Runtime:
         _log.info("stopped")
 
     def _load(self, settings: PredictorSettings) -> Any:
-        """A kserve.Model, which has no types. In a thread."""
+        """See `wire.pipeline.Model`. In a thread."""
         from moorage_predictor.loading import load
         from moorage_predictor.wire.adapt import adapted
 

@@ -29,7 +29,7 @@ __all__ = ["api", "kserve", "kubeconfig"]
 COPIED = ("crds", "manifests", "kind-config.yaml", "Makefile", "pyproject.toml")
 LINKED = ("tests", "tools")
 PATIENCE_S = 120
-SERVING = ("serving on ", LoadProgress("ready", 1, 1).line())
+SERVING = ("serving on ", LoadProgress("ready", 1, 1).line().rstrip("}"))
 """What `moor up` and `moor serve` print once they answer."""
 
 

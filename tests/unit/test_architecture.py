@@ -46,7 +46,8 @@ def test_the_public_surface_is_what_all_says(package: str) -> None:
     module = importlib.import_module(package)
     tree = ast.parse(Path(str(module.__file__)).read_text())
     imported, defined = set(), set()
-    for node in tree.body:
+    for_types = [node for branch in tree.body if isinstance(branch, ast.If) for node in branch.body]  # TYPE_CHECKING
+    for node in (*tree.body, *for_types):
         if isinstance(node, ast.ImportFrom):
             imported |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -291,10 +291,13 @@ class LoadProgress:
     stage: LoadStage
     done: int
     total: int
+    at: float | None = None
+    """Seconds since the process began."""
 
     def line(self) -> str:
         """One JSON object, no newline."""
-        return json.dumps({"progress": asdict(self)}, separators=(",", ":"))
+        stated = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps({"progress": stated}, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str) -> "LoadProgress | None":

@@ -111,6 +111,7 @@ def test_the_readiness_path_names_the_model() -> None:
         stage=st.sampled_from(["import", "fetch", "weights", "warmup", "ready"]),
         done=st.integers(0, 2**60),
         total=st.integers(0, 2**60),
+        at=st.none() | st.floats(0, 1e9),
     )
 )
 @settings(max_examples=25, deadline=None)
