@@ -21,6 +21,7 @@ def launch(place: Place) -> Launch:
         "parallel_workers": place.point["parallel_workers"],
         "debug": False,
         "environments_dir": str(place.folder / "environments"),
+        "metrics_dir": str(place.folder / "metrics"),
     }
     is_images = place.workload == "images"
     name = dialects.MODEL if is_images else "tiny"
