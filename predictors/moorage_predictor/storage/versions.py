@@ -15,8 +15,6 @@ from moorage.api.predictor import MODEL_NAME_PATTERN
 from moorage_predictor.errors import LoadFailed
 
 _LABEL: Final = re.compile(MODEL_NAME_PATTERN)
-_NUMBERS: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-_PARTS: Final = re.compile(r"[0-9]+|[^0-9]+")
 _MOST_FILES: Final = 1000
 """In one version: what has more is no model."""
 
@@ -59,14 +57,6 @@ def scan(root: Path, only: str | None = None) -> Found:
         for version, folder in _versions(real, name, left_out):
             versions.setdefault(name, {})[version] = folder
     return Found(versions, left_out)
-
-
-def newer(version: str) -> tuple[Any, ...]:
-    """A sort key: numbers count as numbers (`9` < `10`, `1.9` < `1.10`), and labels that are no numbers come before them."""
-    if _NUMBERS.fullmatch(version):
-        return 1, tuple(int(part) for part in version.split(".")), version
-    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _PARTS.findall(version))
-    return 0, parts, version
 
 
 def _hidden(entry: "os.DirEntry[str]") -> bool:

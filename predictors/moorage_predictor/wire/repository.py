@@ -121,6 +121,12 @@ class Repository:
             return list(self)
         return [self.find(name, version)] if version else list(self.versions(name))
 
+    async def preload(self) -> None:
+        """Load what must be there before the process is ready; here the process does it itself."""
+
+    async def poll(self) -> None:
+        """Until cancelled, look for models that have come and gone; here none does."""
+
     async def load(self, name: str) -> None:
         """Load it, or load it again.
 

@@ -21,7 +21,6 @@ from moorage_predictor.wire import grpc
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.protocol import limited_protocol, watch
-from moorage_predictor.wire.model_repository import ModelRepository
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
 
@@ -91,6 +90,8 @@ class Server:
             "platform": "moorage_timm" if settings.task == "image-classification" else "moorage_custom",
         }
         if settings.model_repository is not None:
+            from moorage_predictor.wire.model_repository import ModelRepository  # one model needs none of it
+
             return ModelRepository(settings, self.metrics, options, load)
         name, version = settings.model_name, settings.model_version
         served = Served(name, version, load=lambda: load(settings), metrics=self.metrics.of(name, version), **options)
@@ -124,9 +125,8 @@ class Server:
 
     async def preload(self) -> bool:
         """Of a model repository: load what must be there, and look for new versions from now on. Whether all is there."""
-        if isinstance(self._repository, ModelRepository):
-            await self._repository.preload()
-            self._polling = asyncio.create_task(self._repository.poll())
+        await self._repository.preload()
+        self._polling = asyncio.create_task(self._repository.poll())
         return await self._repository.is_ready()
 
     async def stop(self) -> None:

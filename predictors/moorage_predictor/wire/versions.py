@@ -9,11 +9,15 @@
 What was unloaded for room stays the newest: else callers would see answers of an older one again.
 """
 
+import re
 from collections.abc import Iterator
+from typing import Any, Final
 
 from moorage_predictor.errors import ModelLoadFailed, NotFound, RequestError
-from moorage_predictor.storage.versions import newer
 from moorage_predictor.wire.served import Served
+
+_NUMBERS: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_PARTS: Final = re.compile(r"[0-9]+|[^0-9]+")
 
 
 class Versions:
@@ -85,3 +89,11 @@ class Versions:
 
 def _out(served: Served) -> bool:
     return served.pipeline is None and (served.failure is not None or not served.wanted)
+
+
+def newer(version: str) -> tuple[Any, ...]:
+    """A sort key: numbers count as numbers (`9` < `10`, `1.9` < `1.10`), and labels that are no numbers come before them."""
+    if _NUMBERS.fullmatch(version):
+        return 1, tuple(int(part) for part in version.split(".")), version
+    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _PARTS.findall(version))
+    return 0, parts, version

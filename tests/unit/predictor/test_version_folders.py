@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from moorage_predictor.errors import LoadFailed
 from moorage_predictor.storage import checksums
-from moorage_predictor.storage.versions import newer, scan
+from moorage_predictor.storage.versions import scan
+from moorage_predictor.wire.versions import newer
 
 
 def version(root, name, label, **files):
