@@ -101,6 +101,8 @@ class Stages:
         """After the last image."""
         self._decoders.shutdown(wait=False)
         self._forwards.shutdown(wait=False)
+        # The batcher and this object hold each other until a collection comes by; the weights go at once.
+        del self._classifier
 
 
 async def _all(futures: Sequence["asyncio.Future[T]"]) -> list[T]:
