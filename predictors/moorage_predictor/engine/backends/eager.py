@@ -35,11 +35,13 @@ class Eager:
         self._format = torch.channels_last if has_convolutions(module) else torch.contiguous_format
         self._cores = cores.available()
         self._streams = threading.local()
-        changes = {"dtype": self._dtype} if precision != "fp32" else {}
-        self.module = module.to(device=device, memory_format=self._format, **changes)
+        if device == "cpu" and self._format is torch.channels_last:
+            _reorder(module, self._dtype)
+        else:
+            changes = {"dtype": self._dtype} if precision != "fp32" else {}
+            module.to(device=device, memory_format=self._format, **changes)
+        self.module = module
         """For `choose.py`, which makes others of it."""
-        if self._format is torch.channels_last:
-            _leave_the_file(self.module)
 
     def forward(self, batch: Float32s, threads: int | None = None) -> Float32s:
         """See `Backend`."""
@@ -76,19 +78,28 @@ class Eager:
         return found
 
 
-def _leave_the_file(module: Any) -> None:
-    """Copy what still lies in the mapped file: nearly all weights were copied when their order was changed, and the rest
-    alone would keep the whole file in memory. (A new Parameter, because one whose `data` is replaced holds on to the old.)
+def _reorder(module: Any, dtype: Any) -> None:
+    """Copy every weight once, a convolution's into the channels-last order: `module.to` copies those alone, and the file that
+    the weights are mapped from would stay in memory beside its copy, for the few that are still views of it and for the
+    parameters, which keep what they held before.
     """
     import torch
 
+    def copy(tensor: Any) -> Any:
+        order = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+        kind = dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.detach().to(kind, copy=True, memory_format=order)
+
+    shared: dict[Any, Any] = {}  # a weight that stands in two places is one
     for part in module.modules():
         for key, tensor in part._parameters.items():
             if tensor is not None:
-                part._parameters[key] = torch.nn.Parameter(tensor.detach().clone(), requires_grad=False)
+                if tensor not in shared:
+                    shared[tensor] = torch.nn.Parameter(copy(tensor), requires_grad=False)
+                part._parameters[key] = shared[tensor]
         for key, tensor in part._buffers.items():
             if tensor is not None:
-                part._buffers[key] = tensor.clone()
+                part._buffers[key] = copy(tensor)
 
 
 def make(module: Any, precision: Precision, device: str) -> Backend:
