@@ -123,6 +123,7 @@ def run(arguments: list[str]) -> ExitCode:
         "settings": asdict(plan.settings),
         "photos": len(made.files),
         "result": figures,
+        "engines": engines.chosen(),
         "best": best,
         "failures": campaign.failures,
         "medians": [asdict(one) for one in summary.medians(campaign.stretches, taking_part)],

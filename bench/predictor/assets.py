@@ -45,6 +45,7 @@ def ready(tell: Callable[[str], None], folder: Path = FOLDER) -> Assets:
             _make(unfinished)
             shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
+            engines.forget()
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return Assets(folder, tuple(file.read_bytes() for file in sorted((folder / "photos").glob("*.jpg"))))

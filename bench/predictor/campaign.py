@@ -8,7 +8,7 @@ One process is measured at a time. Called by `__main__.py`; what it measured goe
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.harness.errors import BenchError, WrongAnswer
 from bench.harness.footprint import footprint
@@ -142,10 +142,16 @@ class Campaign:
     def _limit(
         self, number: int, entrant: Entrant, model: str, splits: Sequence[Split], seconds: float
     ) -> list[LimitRow]:
+        """Measured again while others disturb it; of several attempts the least disturbed is kept."""
         name, tolerance = limit_of(entrant), entrant.tolerance
-        found, cores = shares(
-            lambda: processes.offline(self._assets, model, entrant.engine, splits, seconds, tolerance)
-        )
+
+        def loop() -> list[dict[str, Any]]:
+            return processes.offline(self._assets, model, entrant.engine, splits, seconds, tolerance)
+
+        attempts = [shares(loop)]
+        while attempts[-1][1].foreign > self._settings.foreign_cores and len(attempts) < self._settings.attempts:
+            attempts.append(shares(loop))
+        found, cores = min(attempts, key=lambda attempt: attempt[1].foreign)
         rows = [LimitRow(number, name, model, **one, foreign_cores=cores.foreign) for one in found]
         self.offline += rows
         when = f"round {number}" if number else "sweep"

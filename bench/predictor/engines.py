@@ -4,6 +4,7 @@ What engines build lies in build/bench/engines: it is made before anything is me
 anew in a run with a sweep, because engines are chosen by measuring.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,25 @@ def options(model: Path, point: Mapping[str, Any]) -> dict[str, Any]:
 def is_built(point: Mapping[str, Any]) -> bool:
     """Whether anything is chosen or built for it, other than torch itself in fp32."""
     return point.get("precision", "fp32") != "fp32" or point.get("engine") is not None
+
+
+def chosen() -> list[dict[str, Any]]:
+    """What was asked for and what was taken, for each that was built; as the predictor's own records have it."""
+    records = [json.loads(file.read_text()) for file in sorted(BUILT.glob("*/engine.json"))]
+    found = [
+        {
+            "model": record["network"]["architecture"],
+            "asked": {"precision": record["wanted_precision"], "engine": record["wanted_engine"]},
+            "taken": {name: record["chosen"][name] for name in ("engine", "precision", "agreement", "error")},
+            "dropped": [
+                f"{one['engine']} {one['precision']}: {one['reason']}"
+                for one in record["candidates"]
+                if one["state"] == "dropped"
+            ],
+        }
+        for record in records
+    ]
+    return sorted(found, key=lambda one: (one["model"], str(one["asked"])))
 
 
 def forget() -> None:

@@ -33,6 +33,8 @@ def text(result: Result, picture: str) -> str:
         parts.append(f"### {model}\n\n{_loads(loads)}")
         parts.append(_processes([one for one in result["processes"] if one["model"] == model]))
         parts.append(_limits([one for one in result["limits"] if one["model"] == model]))
+    if result["engines"]:
+        parts.append(f"### The engines that were chosen\n\n{_engines(result['engines'])}")
     swept = [(f"{row['entrant']}/{row['model']}", row["point"], row["images_per_s"]) for row in result["sweep"]]
     best = {name: point for name, point in result["best"].items() if not name.startswith("limit-")}
     parts.append(f"### The points of the image grid\n\n{markdown.points(best, swept, 'images/s')}")
@@ -74,6 +76,20 @@ def _limits(limits: list[Result]) -> str:
         split = f"{workers} x {threads} threads, batch {batch}"
         rows.append((one["name"], split, f"{one['images_per_s']:.1f}", f"{one['one_image_ms']:.1f}"))
     return markdown.table(("offline loop", "best split", "images/s", "one image ms"), rows)
+
+
+def _engines(engines: list[Result]) -> str:
+    rows = [
+        (
+            one["model"],
+            f"{one['asked']['precision']}, engine {one['asked']['engine'] or 'not asked for'}",
+            f"{one['taken']['engine']}, {one['taken']['precision']}",
+            f"{one['taken']['agreement']:.1%}",
+            "; ".join(one["dropped"]),
+        )
+        for one in engines
+    ]
+    return markdown.table(("network", "asked for", "taken", "same best class as fp32", "dropped"), rows)
 
 
 def panels(result: Result) -> list[dict[str, Any]]:

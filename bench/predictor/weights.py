@@ -22,13 +22,13 @@ from safetensors.torch import load_file, save_file
 
 SEED = 5
 CLASSES = 1000
-CROPS = 4
+CROPS = 8
 CROP_SHARE = (0.75, 1.0)
-RIDGE = 0.3
+RIDGE = 1.0
 """Added to the spread, as a share of its mean: small directions of random features are noise."""
 TOP_LOGIT = 12.0
 """By how much photo i's own class is above those of the other photos."""
-SHARES = 0.8
+SHARES = 0.7
 """The two shares of a mixture, together: how near the best mixtures come to the class of their photo."""
 INCEPTION = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "crop_pct": 0.95}
@@ -118,8 +118,9 @@ def _head(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     within = (features - means[:, None]).flatten(0, 1)
     spread = within.T @ within / len(within)
     spread += RIDGE * spread.trace() / width * torch.eye(width, dtype=spread.dtype)
-    middle = features[:, 0].mean(0)
-    own = features[:, 0] - middle
+    typical = (features[:, 0] + means) / 2  # the photo itself counts as much as all of its crops
+    middle = typical.mean(0)
+    own = typical - middle
     weight = torch.linalg.solve(spread, own.T).T
     weight = TOP_LOGIT * torch.linalg.pinv(own @ weight.T) @ weight  # now own @ weight.T is TOP_LOGIT on its diagonal
     random = np.random.default_rng(SEED)
