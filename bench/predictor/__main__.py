@@ -5,6 +5,7 @@ import dataclasses
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -115,43 +116,45 @@ def run(arguments: list[str]) -> ExitCode:
                 if len(points) > 1 and name in best
             }
         )
+    extra: dict[str, float] = {}
     for number in range(1, plan.settings.repetitions + 1):
         campaign.repetition(number, best)
-    figures = ratios.result(campaign.rows, plan, taking_part) | decoding.figure(progress, quick=chosen.quick)
-    written = {
-        **machine.describe(f"make {NAME}", arguments),
-        "settings": asdict(plan.settings),
-        "photos": len(made.files),
-        "result": figures,
-        "engines": engines.chosen(),
-        "best": best,
-        "failures": campaign.failures,
-        "medians": [asdict(one) for one in summary.medians(campaign.stretches, taking_part)],
-        "processes": [asdict(one) for one in summary.processes(campaign.rows, taking_part)],
-        "limits": [asdict(one) for one in summary.limits(campaign.rows)],
-        "rows": [row.as_dict() for row in campaign.stretches],
-        "starts": [asdict(row) for row in campaign.starts],
-        "floors": [asdict(row) for row in campaign.floors],
-        "offline": [asdict(row) for row in campaign.offline],
-        "sweep": [row.as_dict() for row in campaign.swept],
-    }
+        if number == plan.settings.repetitions:
+            extra = decoding.figure(progress, quick=chosen.quick)
+        measured = _measured(campaign, plan, taking_part, extra)
+        described = {**machine.describe(f"make {NAME}", arguments), "settings": asdict(plan.settings), "best": best}
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)  # after each, so that nothing is lost if the next fails
+        chosen.output.write_text(json.dumps(described | measured, indent=1) + "\n")
     show.tables(
         summary.medians(campaign.stretches, taking_part),
         summary.processes(campaign.rows, taking_part),
         summary.limits(campaign.rows),
     )
-    return _report(written, chosen.output)
-
-
-def _report(written: dict[str, Any], output: Path) -> ExitCode:
-    """The file and the line; what could not be measured goes to stderr and into the exit status."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(written, indent=1) + "\n")
-    print(f"written to {output}")
-    for name, reason in written["failures"].items():
+    print(f"written to {chosen.output}")
+    for name, reason in campaign.failures.items():
         print(f"{NAME}: {name} was not measured in full: {reason}", file=sys.stderr)
-    print(ratios.line(written["result"]))
-    return ExitCode.UNAVAILABLE if written["failures"] else ExitCode.OK
+    print(ratios.line(measured["result"]))
+    return ExitCode.UNAVAILABLE if campaign.failures else ExitCode.OK
+
+
+def _measured(
+    campaign: Campaign, plan: plans.Plan, entrants: Sequence[plans.Entrant], extra: dict[str, float]
+) -> dict[str, Any]:
+    """What the result file has of the campaign so far."""
+    rows = campaign.rows
+    return {
+        "result": ratios.result(rows, plan, entrants) | extra,
+        "failures": campaign.failures,
+        "engines": engines.chosen(),
+        "medians": [asdict(one) for one in summary.medians(rows.stretches, entrants)],
+        "processes": [asdict(one) for one in summary.processes(rows, entrants)],
+        "limits": [asdict(one) for one in summary.limits(rows)],
+        "rows": [row.as_dict() for row in rows.stretches],
+        "starts": [asdict(row) for row in rows.starts],
+        "floors": [asdict(row) for row in rows.floors],
+        "offline": [asdict(row) for row in campaign.offline],
+        "sweep": [row.as_dict() for row in campaign.swept],
+    }
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from bench.harness.errors import BenchError, WrongAnswer
 from bench.harness.footprint import footprint
 from bench.harness.grid import Point
 from bench.harness.meter import shares
-from bench.predictor import engines, processes
+from bench.predictor import processes
 from bench.predictor.assets import Assets
 from bench.predictor.plan import Best, Entrant, Plan, key, limit_of
 from bench.predictor.processes import Split
@@ -51,11 +51,13 @@ class Campaign:
         return Rows(self.stretches, self.starts, self.floors, [row for row in self.offline if row.repetition])
 
     def build(self) -> None:
-        """Whatever engines of ours are chosen or built at their first load, so that no start has to wait for it."""
+        """Engines of ours are chosen and built at their first load: no start shall have to wait for it. Who answers wrongly
+        without a server is out.
+        """
         for model in self._models:
             for entrant in self._entrants:
-                if entrant.engine and engines.is_built(entrant.engine):
-                    self._tell(f"{entrant.name} {model}: its engine")
+                if entrant.is_ours:
+                    self._tell(f"{entrant.name} {model}: its engine and its answers")
                     arguments = (self._assets, model, entrant.engine, [], 0.0, entrant.tolerance)
                     self._guarded(entrant, model, lambda arguments=arguments: processes.offline(*arguments))
         self._unfit = set(self.failures)
@@ -84,14 +86,19 @@ class Campaign:
                     self._guarded(entrant, model, lambda target=target: self._repeat(target))
 
     def _guarded(self, entrant: Entrant, model: str, work: Callable[[], Result]) -> Result | None:
-        """Who fails leaves the others their comparison. A wrong answer ends the bench: it is no figure."""
+        """Who fails leaves the others their comparison. Who answers wrongly has no figures at all: a fast wrong answer is
+        none.
+        """
+        name = key(entrant.name, model)
         try:
             return work()
-        except WrongAnswer as error:
-            raise WrongAnswer(f"{entrant.name}, {model}: {error}") from error
         except BenchError as error:
             self._tell(f"{entrant.name}, {model}: {error}")
-            self.failures[key(entrant.name, model)] = str(error).strip().splitlines()[0]
+            self.failures[name] = str(error).strip().splitlines()[0]
+            if isinstance(error, WrongAnswer):
+                self._unfit.add(name)
+                self.stretches = [row for row in self.stretches if key(row.entrant, row.model) != name]
+                self.starts = [row for row in self.starts if key(row.entrant, row.model) != name]
             return None
 
     def _sweep_limit(self, entrant: Entrant, model: str, best: Best) -> None:
@@ -112,10 +119,12 @@ class Campaign:
             return
         highest, failures = 0.0, dict(self.failures)
         for point in entrant.points:
+            if name in self._unfit:
+                return
             row = self._guarded(entrant, model, lambda point=point: self._sweep_point(entrant, model, point))
             if row and row.measured.load.requests_per_s > highest:
                 highest, best[name] = row.measured.load.requests_per_s, point
-        if name in best:
+        if name in best and name not in self._unfit:
             self.failures = failures  # a point of a grid may fail, as long as another works
 
     def _sweep_point(self, entrant: Entrant, model: str, point: Point) -> Stretch:
