@@ -4,6 +4,7 @@
 # make bench-protocols   set up, then our predictor beside six other servers, half an hour; ARGS=--quick is less
 # make bench-predictor   set up, then our predictor beside the same servers with images, 25 minutes; ARGS=--quick is less
 # make bench-soak        set up, then our predictor at half load for half an hour; MINUTES=5 is less
+# make bench-decode      set up, then our way from a JPEG to the network's input beside plain Pillow's, a minute
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak bench-overload clean
+.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak bench-overload bench-decode bench-many-models clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -82,6 +83,14 @@ bench-soak: setup
 # Five times more than the server can do: who is served in time, and who is refused at once?
 bench-overload: setup
 	$(BIN)/python -m bench.predictor --overload $(ARGS)
+
+# Our way from a JPEG to the network's input beside plain Pillow's, in one thread, a minute.
+bench-decode: setup
+	$(BIN)/python -m bench.decode
+
+# What a second, third and fourth model in one process costs in memory.
+bench-many-models: setup
+	$(BIN)/python -m bench.many_models
 
 clean:
 	rm -rf $(VENV) build dist

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal
 
+from moorage_predictor import memory
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import (
     InvalidInput,
@@ -122,7 +123,7 @@ class Served(Described):
         self.model, self.pipeline = model, Pipeline(model, self._batching, self.statistics.executed)
         self.statistics.batched = self.pipeline.batches
         if callable(tune := getattr(model, "tune", None)):
-            self._tune(tune())
+            self._tune(tune)
         self.starting, self.proven = False, True
         self.state, self.reason, self.failure = "READY", "", None
         self.used = time.monotonic()
@@ -134,10 +135,10 @@ class Served(Described):
         self.metrics.ready(self.pipeline is not None and not self.draining)
         self._changed(self)
 
-    def _tune(self, tuning: Coroutine[Any, Any, None]) -> None:
+    def _tune(self, tune: Callable[[], Awaitable[None]]) -> None:
         """Beside the first requests; a model that is replaced meanwhile need not end it."""
         self._stop_tuning()
-        self._tuning = asyncio.get_running_loop().create_task(tuning)
+        self._tuning = asyncio.get_running_loop().create_task(_settle(tune))
 
     def _stop_tuning(self) -> None:
         if self._tuning:
@@ -284,6 +285,7 @@ class Served(Described):
                 await self._retire(pipeline)
             finally:
                 self.state = "UNAVAILABLE"
+            await asyncio.to_thread(memory.trim)
         _log.info("unloaded", extra={"model": self.name, "version": self.version})
 
     def _check_first_load(self) -> None:
@@ -315,3 +317,8 @@ class Served(Described):
                     "compute_output_us": (encoded - inferred) // 1000,
                 },
             )
+
+
+async def _settle(tune: Callable[[], Awaitable[None]]) -> None:
+    await tune()
+    await asyncio.to_thread(memory.trim)  # loading and measuring took more than serving does
