@@ -121,7 +121,7 @@ def _predictor_settings() -> Iterator[str]:
 
 def _cli() -> Iterator[str]:
     yield "Every command ends with one of these [exit codes](exit-codes.md)."
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(typer.main.get_command(app), ""):
         yield ""
         yield f"## moor {name}"
         yield ""
@@ -137,6 +137,15 @@ def _cli() -> Iterator[str]:
         if rows:
             yield ""
             yield from _table(("argument or option", "default", "meaning"), rows)
+
+
+def _commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
+    """Those of subgroups too, under their whole names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _default(value: object) -> str:

@@ -22,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+bench = typer.Typer(help="Figures of one model on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
 File = Annotated[Path, typer.Argument(help="A YAML file with a ModelDeployment.", show_default=False)]
 
 
@@ -193,6 +196,38 @@ def optimize(
         model, folder, architecture, sha256, precision, engine, budget, calibration_dir, model_root, output
     )
     raise typer.Exit(optimize(options))
+
+
+@bench.command("cold-start")
+def cold_start(
+    file: Annotated[
+        Path | None, typer.Argument(help="A YAML file with a ModelDeployment; or give the options.", show_default=False)
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="image-classification, or a class as for moor serve.")
+    ] = "image-classification",
+    storage_uri: Annotated[str | None, typer.Option(help="Where the weights are.")] = None,
+    model_dir: Annotated[Path | None, typer.Option(help="A folder, or one weight file, with the model.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="timm/NAME, where no config.json names it.")] = None,
+    model_root: Annotated[Path | None, typer.Option(help="file:// weights must lie below this folder.")] = None,
+    request: Annotated[
+        Path | None,
+        typer.Option(help="A V2 request in JSON to ask first. Without it a photo, or of a class its readiness."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="How often to start it.")] = 3,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Also the least: import torch, read the weights, one forward pass.")
+    ] = False,
+    output: Annotated[Literal["text", "json"], typer.Option(help="For people or for programs.")] = "text",
+    picture: Annotated[Path | None, typer.Option(help="An .svg file to draw a bar for each run in.")] = None,
+) -> None:
+    """Start the predictor several times, and show where the time to the first answer goes."""
+    from moorage.cli.bench.cold_start import ColdStartOptions, bench_cold_start
+
+    options = ColdStartOptions(
+        file, task, storage_uri, model_dir, architecture, model_root, request, runs, floor, output, picture
+    )
+    raise typer.Exit(bench_cold_start(options))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The predictor as a child process: start it, follow its progress, wait until it is ready, let it drain."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -107,6 +108,18 @@ class PredictorProcess:
                     self._told_ready.set()
             else:
                 self._on_line(text)
+
+
+def relay(line: str) -> None:
+    """The predictor's own words: errors always, its log lines only from warnings on."""
+    if line.startswith("{"):
+        try:
+            level = json.loads(line).get("level", "info")
+        except ValueError:
+            level = "error"
+        if level in ("debug", "info"):
+            return
+    sys.stderr.write(line + "\n")
 
 
 def _exit_code(code: int) -> ExitCode:

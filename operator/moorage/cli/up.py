@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import signal
-import sys
 import threading
 import time
 import urllib.error
@@ -23,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
 from moorage.cli import screen
 from moorage.cli.files import UserError, one_model_deployment
-from moorage.cli.predictor_process import DIRECTLY, PredictorProcess
+from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, relay
 from moorage.render import local_settings, refusal, render
 
 SAMPLE_PHOTO = Path(__file__).parent / "photos" / "chelsea.png"
@@ -70,7 +69,7 @@ def up(options: UpOptions) -> ExitCode:
         signal.signal(signum, lambda *_: stopped.set())
 
     with _Loading(console) as loading:
-        process = PredictorProcess(settings, loading.progress, _relay)
+        process = PredictorProcess(settings, loading.progress, relay)
         try:
             ready = process.wait_ready(stopped)
         except BaseException:
@@ -152,18 +151,6 @@ def _ask(url: str, model: str, photo: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise UserError(f"the predictor did not answer: {error}", ExitCode.UNAVAILABLE) from error
-
-
-def _relay(line: str) -> None:
-    """The predictor's own words: errors always, its log lines only from warnings on."""
-    if line.startswith("{"):
-        try:
-            level = json.loads(line).get("level", "info")
-        except ValueError:
-            level = "error"
-        if level in ("debug", "info"):
-            return
-    sys.stderr.write(line + "\n")
 
 
 class _Loading:
