@@ -1,7 +1,7 @@
 """One image file -> the network's input. Called by the classifier, in a decode thread; most of it holds no lock.
 
-header (Pillow, limits) ──> JPEG as photos are ──> jpeg.decode ──> Preprocess.shrunk ──┐
-                        └─> all else ────────────> images.upright ──> Preprocess ──────┴──> float32 [3, h, w]
+header (Pillow, limits) ──> JPEG as photos are ──> jpeg.decode ──> Preprocess.quick ──┐
+                        └─> all else ────────────> images.upright ──> Preprocess ─────┴──> float32 [3, h, w]
 """
 
 import numpy as np
@@ -30,11 +30,10 @@ class Prepare:
             ImageInvalid: not an image of an accepted format, damaged, too large or too narrow.
         """
         with images.opened(data, name=name, max_bytes=self._max_bytes, max_side=self._max_side) as image:
-            quick = self._quick(data, image)
-            if quick is None:
+            pixels = jpeg.decode(data, image)
+            if pixels is None:
                 return self._preprocess(images.upright(image, name=name), out)
-        pixels, target = quick
-        return self._preprocess.shrunk(pixels, target, out)
+        return self._preprocess.quick(pixels, out)
 
     def pixels(self, pixels: NDArray[np.uint8], out: Row | None = None) -> Row:
         """The same from RGB pixels [height, width, 3].
@@ -43,14 +42,3 @@ class Prepare:
             ImageInvalid: too narrow.
         """
         return self._preprocess(Image.fromarray(pixels), out)
-
-    def _quick(self, data: bytes, image: Image.Image) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-        try:
-            size = jpeg.upright_size(image)
-        except Exception:  # noqa: BLE001 - EXIF can be broken in any way; `upright` meets the same and says so
-            return None
-        if size is None:
-            return None
-        target = self._preprocess.target(*size)
-        pixels = jpeg.decode(data, image, target)
-        return None if pixels is None else (pixels, target)
