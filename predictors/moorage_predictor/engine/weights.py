@@ -1,12 +1,18 @@
-"""A safetensors file -> the parameters and buffers of a module, mapped and not copied. Steps of `network.load`.
+"""A safetensors file -> the parameters and buffers of a module, each tensor in memory once. Steps of `network.load`.
 
-    read: the file is mapped; nothing of it is in memory yet
-    fill: names, shapes and NaN are checked, then every parameter becomes a view of the mapping
+    read: the file is mapped; nothing of it is in memory yet, unless it must be copied
+    fill: names, shapes and NaN are checked, then every parameter becomes a view of what was read
 
-What is read is a page of the file's own cache: clean, and the same page in each process that serves the same file.
-A tensor is copied only where it must be: stored in another type than the module's, or at an odd address.
+| the file                                              | the weights are                                        |
+|-------------------------------------------------------|--------------------------------------------------------|
+| ours: fetched or converted; or nobody may write to it | the pages of its cache, shared by processes that map it |
+| one that somebody may write over                      | copied: a mapping would change or break under the model |
+
+In both cases a tensor of another type than the module's, or at an odd address, is copied.
 """
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +45,7 @@ def read(file: Path, named: Path) -> Tensors:
         raise LoadFailed(named, f"not a complete safetensors file: {reason}") from error
     if not tensors:
         raise LoadFailed(named, "the file holds no tensors")
-    return tensors
+    return {key: tensor.clone() for key, tensor in tensors.items()} if _may_change(file) else tensors
 
 
 def fill(module: Any, tensors: Tensors, weights: Path, name: str, report: Report) -> None:
@@ -65,6 +71,14 @@ def fill(module: Any, tensors: Tensors, weights: Path, name: str, report: Report
         _assign(module, key, _usable(tensor, targets[key].dtype))
         if done == total or done % max(1, total // _REPORTS) == 0:
             report(LoadProgress("weights", done, total))
+
+
+def _may_change(file: Path) -> bool:
+    """Whether a write into the file is to be feared. It is not where this process keeps what it fetched itself."""
+    if file.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        return False
+    read_only = getattr(os, "ST_RDONLY", 0)
+    return bool(file.stat().st_mode & 0o222) and not (hasattr(os, "statvfs") and os.statvfs(file).f_flag & read_only)
 
 
 def _has_nan(tensor: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from moorage_predictor.engine import architectures, weights
 from moorage_predictor.errors import LoadFailed
 
 
-def filled(tensors, folder, name="test_resnet"):
+def filled(tensors, folder, name="test_resnet", mode=0o644):
     """The architecture with these weights, by way of a file."""
     file = folder / "model.safetensors"
     save_file(tensors, file)
+    file.chmod(mode)
     module = architectures.build(name, 10).eval().requires_grad_(False)
     weights.fill(module, weights.read(file, file), file, name, lambda step: None)
     return module
@@ -35,12 +37,47 @@ def mapped_from(file):
     return [tuple(int(end, 16) for end in line[0].split("-")) for line in lines if line[-1] == str(file)]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
-def test_every_parameter_is_a_view_of_the_file(state, tmp_path):
+def views(module, file):
+    """Which of the module's tensors lie in the mapping of the file."""
+    ranges = mapped_from(file)
+    return [any(start <= tensor.data_ptr() < end for start, end in ranges) for tensor in module.state_dict().values()]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The process keeps its own files in another folder than the test's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_every_parameter_is_a_view_of_a_file_that_nobody_may_write(state, tmp_path):
+    module = filled(state, tmp_path, mode=0o444)
+    assert all(views(module, tmp_path / "model.safetensors"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_every_parameter_is_a_view_of_what_the_process_fetched_itself(state, tmp_path):
+    module = filled(state, tmp_path / "own")
+    assert all(views(module, tmp_path / "own" / "model.safetensors"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("how", ["truncated", "overwritten"])
+def test_a_file_that_somebody_writes_over_leaves_the_model_as_it_is(state, tmp_path, how):
     module = filled(state, tmp_path)
-    ranges = mapped_from(tmp_path / "model.safetensors")
-    for key, tensor in module.state_dict().items():
-        assert any(start <= tensor.data_ptr() < end for start, end in ranges), key
+    batch = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = module(batch)
+        with (tmp_path / "model.safetensors").open("r+b") as file:
+            size = file.seek(0, 2)
+            if how == "truncated":
+                file.truncate(0)
+            else:
+                file.seek(0)
+                file.write(bytes(size))
+        assert torch.equal(module(batch), before)
+    assert not any(views(module, tmp_path / "model.safetensors"))
 
 
 def test_the_answers_are_those_of_copied_weights(state, tmp_path):
