@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from pydantic import ValidationError
 
@@ -152,6 +152,12 @@ def main(argv: list[str]) -> ExitCode:
         log.failure(option + problem["msg"].removeprefix("Value error, "), None)
         return ExitCode.INVALID_INPUT
     log.configure(settings.log_level)
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)  # whatever libraries print is no part of the answer
+        return _answer(settings, mode, Path(folder), answer)
+
+
+def _answer(settings: PredictorSettings, mode: str, folder: Path, answer: TextIO) -> ExitCode:
     try:
         into = mode == "--into"
         record = (
@@ -160,7 +166,7 @@ def main(argv: list[str]) -> ExitCode:
     except StartError as error:
         log.failure(str(error), None)
         return error.exit_code
-    sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    answer.write(record.model_dump_json(indent=2) + "\n")
     return ExitCode.OK
 
 

@@ -4,6 +4,8 @@ torch module ── export ──→ model.xml, model.bin ── open_files ─�
                   └ int8: NNCF takes the ranges of activations from the fitting images
 """
 
+import contextlib
+import io
 import queue
 import sys
 import threading
@@ -106,14 +108,21 @@ def _quantised(model: Any, module: Any, fitting: Float32s | None) -> Any:
     if fitting is None or not len(fitting):
         raise ValueError("engine openvino: expected images to calibrate int8 with, found none")
     nncf = _import("nncf")
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
     attention = any("attention" in type(part).__name__.lower() for part in module.modules())
-    return nncf.quantize(
-        model,
-        nncf.Dataset([image[None] for image in fitting]),
-        subset_size=len(fitting),
-        preset=nncf.QuantizationPreset.MIXED,  # activations of either sign keep their zero, whatever the layer before
-        model_type=nncf.ModelType.TRANSFORMER if attention else None,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # it draws bars
+        return nncf.quantize(
+            model,
+            nncf.Dataset([image[None] for image in fitting]),
+            subset_size=len(fitting),
+            preset=nncf.QuantizationPreset.MIXED,  # what has values of one sign only gets all 256 steps for them
+            model_type=nncf.ModelType.TRANSFORMER if attention else None,
+            # From the least to the most of all images; the means of each image's would cut off what is rare.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
+        )
 
 
 def open_files(folder: Path, precision: Precision) -> Backend:
