@@ -1,6 +1,7 @@
 """Which file holds the weights, and is it the one that was promised. First step of `network.load`."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -67,3 +68,10 @@ def sha256_of(file: Path) -> str:
     except OSError as error:
         raise LoadFailed(file, f"cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def read_ahead(file: Path) -> None:
+    """Ask the system to read the file into its cache while other things are done; where it cannot be asked, nothing."""
+    if hasattr(os, "posix_fadvise"):
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

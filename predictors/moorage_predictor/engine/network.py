@@ -83,7 +83,8 @@ def load(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="moorage-weights-"))
             conversion = checkpoint.Conversion(weights, Path(folder) / "weights.safetensors")
             stack.callback(conversion.close)
-        import torch  # noqa: F401 - seconds; the conversion runs meanwhile
+        files.read_ahead(weights)
+        import torch  # noqa: F401 - seconds; the conversion runs meanwhile, and the disk
 
         report(LoadProgress("import", 2, 2))
         if conversion:

@@ -224,3 +224,13 @@ def test_a_folder_must_leave_no_choice(tmp_path):
     assert files.find_weights(tmp_path).name == "b.safetensors"
     with pytest.raises(LoadFailed, match="no such file or folder"):
         files.find_weights(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_reading_ahead_asks_the_system_and_changes_nothing(tmp_path, monkeypatch, asks):
+    if not asks:
+        monkeypatch.delattr("os.posix_fadvise", raising=False)
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(bytes(10_000))
+    files.read_ahead(file)
+    assert file.read_bytes() == bytes(10_000)
