@@ -57,7 +57,7 @@ def is_whole(folder: Path) -> bool:
     if not manifest.exists():
         return False
     wanted = json.loads(manifest.read_text())
-    return wanted["recipe"] == _recipe() and wanted["files"] == _hashes(folder)
+    return wanted["recipe"] == recipe() and wanted["files"] == hashes(folder)
 
 
 def _make(folder: Path) -> None:
@@ -70,13 +70,15 @@ def _make(folder: Path) -> None:
     done = subprocess.run(command, cwd=paths.ROOT, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise NotThere(f"the weights could not be made:\n{done.stderr[-3000:]}")
-    (folder / MANIFEST).write_text(json.dumps({"recipe": _recipe(), "files": _hashes(folder)}, indent=1) + "\n")
+    (folder / MANIFEST).write_text(json.dumps({"recipe": recipe(), "files": hashes(folder)}, indent=1) + "\n")
 
 
-def _recipe() -> str:
+def recipe() -> str:
+    """One hash of all that decides what is made."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in RECIPE)).hexdigest()
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def hashes(folder: Path) -> dict[str, str]:
+    """Of every file but the manifest."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
