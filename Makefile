@@ -2,7 +2,7 @@
 # make test   set up, then every test that this machine can run
 # make fuzz   set up, then ten minutes of each fuzzer of the predictor's protocols; MOORAGE_FUZZ_S=60 is less
 # make bench-protocols   set up, then our predictor beside six other servers, half an hour; ARGS=--quick is less
-# make bench-predictor   set up, then our predictor beside the same servers with images, 25 minutes; ARGS=--quick is less
+# make bench-predictor   set up, then our predictor beside the same servers with images, half an hour; ARGS=--quick is less
 # make bench-soak        set up, then our predictor at half load for half an hour; MINUTES=5 is less
 # make bench-decode      set up, then our way from a JPEG to the network's input beside plain Pillow's, a minute
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
@@ -72,7 +72,7 @@ control-plane: setup
 bench-protocols: setup
 	$(BIN)/python -m bench.protocols $(ARGS)
 
-# Our predictor beside the others with real JPEGs, 25 minutes; ARGS="--help" lists what can be chosen.
+# Our predictor beside the others with real JPEGs, half an hour; ARGS="--help" lists what can be chosen.
 bench-predictor: setup
 	$(BIN)/python -m bench.predictor $(ARGS)
 
