@@ -2,7 +2,7 @@
 make answers, `encode.py` and `grpc_messages.py` read them.
 
 The attributes are named as the KServe SDK names them. A model that is a `kserve.Model` gets and gives the SDK's own types
-(`sdk.py`); for all others these are enough, and the SDK, which costs seconds and 130 MB to import, stays out.
+(`sdk.py`); for all others these are enough, and the SDK, which costs 1.6 s and 90 MB to import, stays out.
 """
 
 from abc import ABC
