@@ -4,10 +4,10 @@ from typing import Any
 
 
 class Described:
-    """Of one version, loaded or not."""
+    """Of one version, loaded or not; or of one model, for who must not see the next one's words."""
 
-    def __init__(self) -> None:
-        self.model: Any = None  # see `pipeline.Model`; a kserve.Model has no types
+    def __init__(self, model: Any = None) -> None:
+        self.model = model  # see `pipeline.Model`; a kserve.Model has no types
 
     @property
     def takes_bytes(self) -> bool:

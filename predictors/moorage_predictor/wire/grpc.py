@@ -134,9 +134,10 @@ class _Service:
                 inferred = perf_counter_ns()
                 if not isinstance(result, InferResponse):
                     raise ModelFault(f"the model {found.name} gave no V2 answer")
-                return infer_response(request, result, found.version, found.labels)
+                return infer_response(request, result, found.version, described.labels)
 
-            answer, _ = await found.admit().predict(request, _headers(context), encode)
+            pipeline, described = found.admit(), found.described
+            answer, _ = await pipeline.predict(request, _headers(context), encode)
             found.finished("grpc", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             return answer
         except asyncio.CancelledError:

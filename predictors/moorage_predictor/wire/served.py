@@ -67,6 +67,8 @@ class Served(Described):
         """Why it could not be loaded, when it was last tried. What was loaded before still answers."""
         self.proven = False
         """Whether it has ever been loaded."""
+        self.described = Described()
+        """Of the model that answers now; a request keeps it as it keeps the pipeline."""
         self.pipeline: Pipeline | None = None
         self._retiring: set[Pipeline] = set()
         self.statistics = Statistics()
@@ -121,6 +123,7 @@ class Served(Described):
         """From now on answer with this model."""
         old = self.pipeline
         self.model, self.pipeline = model, Pipeline(model, self._batching, self.statistics.executed)
+        self.described = Described(model)
         self.statistics.batched = self.pipeline.batches
         if callable(tune := getattr(model, "tune", None)):
             self._tune(tune)
@@ -277,7 +280,7 @@ class Served(Described):
             if pipeline is None:
                 self.state, self.reason = "UNAVAILABLE", reason
                 return
-            self.pipeline, self.model = None, None
+            self.pipeline, self.model, self.described = None, None, Described()
             self.state, self.reason = "UNLOADING", reason
             self._stop_tuning()
             self._tell()

@@ -135,3 +135,32 @@ def test_progress_survives_its_line(step: LoadProgress) -> None:
 )
 def test_any_other_line_is_no_progress(line: str) -> None:
     assert LoadProgress.from_line(line) is None
+
+
+REPOSITORY = {"task": "image-classification", "model_repository": "/models"}
+
+
+def test_a_folder_of_models_is_instead_of_one_model() -> None:
+    made = PredictorSettings.model_validate({**REPOSITORY, "preload": ("cats", "dogs"), "max_models_bytes": 10})
+    assert PredictorSettings.parse(made.argv(), {}) == made
+    assert "--preload=cats" in made.argv()
+    assert "--preload=dogs" in made.argv()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({**REPOSITORY, "model_dir": "/model"}, "expected none of --model-dir, --storage-uri and --sha256"),
+        ({**REPOSITORY, "storage_uri": "pkg://a"}, "expected none of --model-dir, --storage-uri and --sha256"),
+        ({**REPOSITORY, "sha256": "0" * 64}, "expected none of --model-dir, --storage-uri and --sha256"),
+        ({**REPOSITORY, "workers": 2}, "expected --workers=1 with --model-repository"),
+        (
+            {"model_repository": None, "model_dir": "/m", "preload": ("a",)},
+            "expected --model-repository with --preload",
+        ),
+        ({"model_repository": None, "model_dir": "/m", "repository_poll_s": 1}, "expected --model-repository with"),
+    ],
+)
+def test_what_is_of_one_model_does_not_go_with_a_folder_of_them(values: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        PredictorSettings.model_validate({**REPOSITORY, **values})

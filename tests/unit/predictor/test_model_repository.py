@@ -402,3 +402,16 @@ async def test_what_is_left_out_is_told_once(folder, caplog):
     folder.open()
     await folder.look_twice()
     assert [record.path for record in caplog.records if "left out" in record.message] == ["readme.txt"]
+
+
+async def test_an_answer_has_the_class_names_of_the_model_that_gave_it(folder):
+    """Also when that version is loaded anew, or unloaded, while the answer is made."""
+    folder.put("cats", "1")
+    folder.open()
+    await folder.ask("cats")
+    served = folder.repository.find("cats")
+    before = served.described
+    served.model.labels = lambda output: ("old",)
+    await folder.repository.load("cats")
+    served.model.labels = lambda output: ("new",)
+    assert (before.labels("y"), served.described.labels("y")) == (("old",), ("new",))

@@ -71,24 +71,25 @@ class Inference:
             route.expect()
             body = await bodies.read(scope, headers, receive)
             served = scope[SERVED] = route.newest
-            if served.pipeline is None:
+            if (pipeline := served.pipeline) is None:
                 served = scope[SERVED] = await route.wake(urgency(headers).deadline)
-            types = served.admit().types
+                pipeline = served.admit()
+            types = pipeline.types
             if len(body) > _PARSE_HERE:
                 with served.held():
                     request = await asyncio.to_thread(_v2_request, served, body, headers, limits, types)
             else:
                 request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
-            pipeline = served.admit()
+            pipeline, described = served.admit(), served.described
 
             def encode(result: Any) -> tuple[list[Any], int | None]:
                 nonlocal inferred
                 inferred = perf_counter_ns()
                 if isinstance(result, InferResponse):
-                    parts, json_length = infer_response(request, result, served.version, served.labels)
+                    parts, json_length = infer_response(request, result, served.version, described.labels)
                     # The transport may send a view when the model has long written over it.
-                    return parts if served.fresh_outputs else [bytes(part) for part in parts], json_length
+                    return parts if described.fresh_outputs else [bytes(part) for part in parts], json_length
                 if isinstance(result, dict):  # a model that answers in the protocol's own words
                     return [dumps(result)], None
                 raise ModelFault(f"the model {served.name} gave no V2 answer")
