@@ -69,6 +69,7 @@ class _Runtime:
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader: threading.Thread | None = None
+        self._frozen = False
 
     def run(self) -> ExitCode:
         settings = self._settings
@@ -132,7 +133,11 @@ class _Runtime:
         from moorage_predictor.loading import load
         from moorage_predictor.wire.adapt import adapted
 
-        return adapted(load(settings, self._report, self._cancelled), settings)
+        model = adapted(load(settings, self._report, self._cancelled), settings)
+        if self._settings.model_repository is not None and not self._frozen:
+            gc.freeze()  # as in `_serve`: the first of many models brought torch with it
+            self._frozen = True
+        return model
 
     def _report(self, step: LoadProgress) -> None:
         """Of one model; of many, what one of them does says little."""

@@ -6,7 +6,6 @@ Room is made by unloading those that are idle, the one that was not asked for th
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -59,7 +58,6 @@ class Residence:
         self._most_bytes = _UNBOUNDED if most_bytes is None else most_bytes
         self._turn = asyncio.Lock()
         self._loads: dict[OnDemand, asyncio.Task[None]] = {}
-        self._libraries_settled = False
 
     async def load(self, served: OnDemand, instead_of: OnDemand | None = None) -> None:
         """Have it in memory; who asks while it is being loaded waits for the same load. It goes on when the caller has gone.
@@ -86,9 +84,6 @@ class Residence:
                 return
             roomy = served.folder.size_bytes > self._most_bytes or await self._make_room(served, instead_of)
             await served.load_now()  # says itself that it is too large for any room
-            if not self._libraries_settled:
-                gc.freeze()  # the first model brought torch with it: no collection need walk through that again
-                self._libraries_settled = True
         if not roomy and instead_of is not None:
             await instead_of.evict()
 
