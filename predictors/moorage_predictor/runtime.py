@@ -133,17 +133,14 @@ class _Runtime:
         from moorage_predictor.loading import load
         from moorage_predictor.wire.adapt import adapted
 
-        model = adapted(load(settings, self._report, self._cancelled), settings)
-        if self._settings.model_repository is not None and not self._frozen:
-            gc.freeze()  # as in `_serve`: the first of many models brought torch with it
-            self._frozen = True
-        return model
+        return adapted(load(settings, self._report, self._cancelled), settings)
 
     def _report(self, step: LoadProgress) -> None:
         """Of one model; of many, what one of them does says little."""
+        if step.stage == "import" and step.done == step.total and not self._frozen:
+            gc.freeze()  # torch is here to stay: the collection before `ready` need not walk its objects, 0.2 s
+            self._frozen = True
         if self._settings.model_repository is None:
-            if step.stage == "import" and step.done == step.total:
-                gc.freeze()  # torch is here to stay: the collection before `ready` need not walk its objects, 0.2 s
             log.progress(step)
 
     def _start_loading(self) -> "asyncio.Future[Any]":
