@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _POLL_S: Final = 0.1
 _BUILDING_S: Final = 600.0
 """Beside the budget, which does not end what has begun. Then torch's own float32 serves."""
+_OF_THE_ENGINE: Final = ("architecture", "precision", "engine", "auto_budget_s", "calibration_dir", "log_level")
 _BESIDE_WEIGHTS: Final = ("config.json", "labels.txt")
 
 
@@ -42,15 +43,15 @@ def run_chooser(settings: PredictorSettings, weights: Path, folder: Path, cancel
     Raises:
         Unavailable: it failed, took too long, or was cancelled.
     """
-    # What the server was told about its surroundings would only be in the way.
-    words = settings.model_copy(
-        update={"model_dir": str(weights), "storage_uri": None, "sha256": None, "http_fd": None, "workers": 1}
-    ).argv()
+    # The rest of what the server was told is about serving.
+    own = PredictorSettings(
+        task=settings.task, model_dir=str(weights), **{name: getattr(settings, name) for name in _OF_THE_ENGINE}
+    )
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", __spec__.name, f"--into={folder}", *words],
+        [sys.executable, "-P", "-m", __spec__.name, f"--into={folder}", *own.argv()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **settings.env()},
+        env={**os.environ, **own.env()},
     )
     waited, limit = 0.0, settings.auto_budget_s + _BUILDING_S
     try:
