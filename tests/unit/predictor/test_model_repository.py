@@ -1,10 +1,13 @@
 """Many models of one folder: which version answers, when one is loaded, what changes while the server runs."""
 
 import asyncio
+import itertools
 import threading
 
 import httpx
+import numpy as np
 import pytest
+from kserve import InferOutput, InferResponse
 from prometheus_client import CollectorRegistry
 from tests.unit.predictor.served import Echo
 
@@ -404,14 +407,39 @@ async def test_what_is_left_out_is_told_once(folder, caplog):
     assert [record.path for record in caplog.records if "left out" in record.message] == ["readme.txt"]
 
 
-async def test_an_answer_has_the_class_names_of_the_model_that_gave_it(folder):
-    """Also when that version is loaded anew, or unloaded, while the answer is made."""
+class Labelled(Echo):
+    """Names its classes after the load that made it, and answers once `go` is set."""
+
+    def __init__(self, name, load, go):
+        super().__init__(name)
+        self._load, self._go = load, go
+
+    def labels(self, output):
+        return (f"cold, load {self._load}", f"warm, load {self._load}")
+
+    def predict(self, payload, headers=None):
+        self._go.wait(10)
+        return InferResponse(payload.id, self.name, [InferOutput("y", [1, 2], "FP32", np.array([[1, 2]], np.float32))])
+
+
+@pytest.mark.parametrize("meanwhile", ["load", "unload"])
+async def test_an_answer_has_the_class_names_of_the_model_that_gave_it(folder, monkeypatch, meanwhile):
+    """Also when the version is loaded anew, or unloaded, while the answer is made."""
     folder.put("cats", "1")
+    go, loads = threading.Event(), itertools.count(1)
     folder.open()
-    await folder.ask("cats")
-    served = folder.repository.find("cats")
-    before = served.described
-    served.model.labels = lambda output: ("old",)
+    monkeypatch.setattr(folder.repository, "_load", lambda settings: Labelled("cats", next(loads), go))
     await folder.repository.load("cats")
-    served.model.labels = lambda output: ("new",)
-    assert (before.labels("y"), served.described.labels("y")) == (("old",), ("new",))
+    body = {
+        "inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [1]}],
+        "outputs": [{"name": "y", "parameters": {"classification": 1}}],
+    }
+    asked = asyncio.create_task(folder.client.post("/v2/models/cats/infer", json=body))
+    while not folder.repository.pending:
+        await asyncio.sleep(0.001)
+    changing = asyncio.create_task(getattr(folder.repository, meanwhile)("cats"))
+    while folder.repository.find("cats").described.labels("y") == ("cold, load 1", "warm, load 1"):
+        await asyncio.sleep(0.001)
+    go.set()
+    assert (await asked).json()["outputs"][0]["data"] == ["2.000000:1:warm, load 1"]
+    await changing
