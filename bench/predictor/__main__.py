@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.harness import go_tools, machine, paths, servers
+from bench.harness import go_tools, interrupt, machine, paths, servers
 from bench.harness.errors import BadInput, BenchError
 from bench.harness.progress import progress
 from bench.predictor import assets, decoding, engines, overload, ratios, show, soak, summary
@@ -159,7 +159,7 @@ def _measured(
 
 def main() -> int:
     """The process's exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server which is up is stopped
+    interrupt.install()
     try:
         return run(sys.argv[1:])
     except BenchError as error:

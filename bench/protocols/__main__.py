@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.harness import go_tools, machine, paths, servers
+from bench.harness import go_tools, interrupt, machine, paths, servers
 from bench.harness.errors import BadInput, BenchError
 from bench.harness.progress import progress
 from bench.protocols import entrants as plans
@@ -119,7 +119,7 @@ def _report(written: dict[str, Any], found: list[summary.Median], output: Path) 
 
 def main() -> int:
     """The process's exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server which is up is stopped
+    interrupt.install()
     try:
         return run(sys.argv[1:])
     except BenchError as error:
