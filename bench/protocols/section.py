@@ -23,7 +23,7 @@ MEANINGS = {
     "tiny_p99_ms": "one row, our 99th percentile in ms",
     "grpc_vs_kserve": "gRPC, ours against the KServe SDK",
     "binary_vs_kserve": "binary tensor, ours against the KServe SDK",
-    "grpc_native_vs_kserve": "gRPC with `--grpc-server=native`, which is not the default, against the KServe SDK",
+    "grpc_grpcio_vs_kserve": "gRPC without the extra `fast-grpc`, on grpcio, against the KServe SDK",
 }
 
 

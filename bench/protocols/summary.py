@@ -93,7 +93,7 @@ def result(found: Sequence[Median], plan: Plan) -> dict[str, float | None]:
         "tiny_p99_ms": p99[0] if p99 else None,
         "grpc_vs_kserve": ratio("grpc", "kserve"),
         "binary_vs_kserve": ratio("binary", "kserve"),
-        "grpc_native_vs_kserve": ratio("grpc", "kserve", of="option"),
+        "grpc_grpcio_vs_kserve": ratio("grpc", "kserve", of="option"),
     }
 
 

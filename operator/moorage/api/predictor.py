@@ -110,9 +110,9 @@ class PredictorSettings(RequestLimits):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that both listeners bind.")
     http_port: int = Field(default=HTTP_PORT, ge=0, le=65535, description="Of V1 and V2 REST.")
     grpc_port: int = Field(default=GRPC_PORT, ge=0, le=65535, description="Of V2 gRPC.")
-    grpc_server: Literal["grpcio", "native"] = Field(
-        default="grpcio",
-        description="`native` does gRPC's HTTP/2 in Rust, with extra fast-grpc: more calls a second, a younger library.",
+    grpc_server: Literal["auto", "grpcio", "native"] = Field(
+        default="auto",
+        description="`native` does gRPC's HTTP/2 in Rust, with extra fast-grpc; `auto` takes it where it is installed.",
     )
     workers: int = Field(
         default=1, ge=1, le=64, description="Processes that share the two ports, each with the model in its own memory."

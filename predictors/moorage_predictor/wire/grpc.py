@@ -21,6 +21,7 @@ from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, 
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
+from moorage_predictor.wire.grpc_guard import Guard
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 from moorage_predictor.wire.messages import InferResponse
 from moorage_predictor.wire.repository import Repository
@@ -38,7 +39,7 @@ _MAX_TEXT: Final = 1000
 """Characters of a status; clients take few bytes of metadata."""
 
 
-def create_server(repository: Repository, settings: PredictorSettings) -> aio.Server:
+def create_server(repository: Repository, settings: PredictorSettings) -> aio.Server | Guard:
     """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`.
 
     Raises:
@@ -66,21 +67,24 @@ def create_server(repository: Repository, settings: PredictorSettings) -> aio.Se
         ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
     ]
     if native := _native(settings):
-        server: aio.Server = native.server(options=options)
-        server.add_registered_method_handlers(SERVICE, handlers)
-        return server
-    server = aio.server(options=options, maximum_concurrent_rpcs=settings.max_connections)
+        inside = native.server(options=options)
+        inside.add_registered_method_handlers(SERVICE, handlers)
+        shared = settings.http_fd is not None
+        return Guard(inside, settings, share_port=shared)
+    server: aio.Server = aio.server(options=options, maximum_concurrent_rpcs=settings.max_connections)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
 
 
 def _native(settings: PredictorSettings) -> Any:
-    """The module whose server does HTTP/2 outside the interpreter's lock, if it is asked for."""
-    if settings.grpc_server != "native":
+    """The module whose server does HTTP/2 outside the interpreter's lock, unless the other is asked for."""
+    if settings.grpc_server == "grpcio":
         return None
     try:
         import pygrpc_native.aio as native  # `from pygrpc_native import aio` never ends
     except ImportError as error:
+        if settings.grpc_server == "auto":
+            return None
         raise StartError("--grpc-server=native: pip install 'moorage[fast-grpc]' first") from error
     return native
 

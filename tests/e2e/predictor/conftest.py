@@ -130,8 +130,28 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="session")
 def identity() -> Iterator[Predictor]:
-    """A model that echoes, with its control endpoints."""
-    predictor = Predictor(**IDENTITY, control_endpoints=True)
+    """A model that echoes, with its control endpoints; over gRPC with everything, deflate too."""
+    predictor = Predictor(**IDENTITY, control_endpoints=True, grpc_server="grpcio")
+    try:
+        yield predictor.until_ready()
+    finally:
+        predictor.close()
+
+
+NARROW = {
+    "header_timeout_s": 1,
+    "body_timeout_s": 1,
+    "max_body_bytes": 16 * MIB,
+    "max_inflated_bytes": 16 * MIB,
+    "max_connections": 700,
+}
+"""Little patience and small limits: for clients that mean no good."""
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[Predictor]:
+    """The same without them, within narrow limits."""
+    predictor = Predictor(**IDENTITY, **NARROW, grpc_server="native")
     try:
         yield predictor.until_ready()
     finally:
@@ -139,16 +159,9 @@ def identity() -> Iterator[Predictor]:
 
 
 @pytest.fixture(scope="session")
-def guarded() -> Iterator[Predictor]:
-    """The same without them, with little patience and small limits: for clients that mean no good."""
-    predictor = Predictor(
-        **IDENTITY,
-        header_timeout_s=1,
-        body_timeout_s=1,
-        max_body_bytes=16 * MIB,
-        max_inflated_bytes=16 * MIB,
-        max_connections=700,
-    )
+def guarded_by_grpcio() -> Iterator[Predictor]:
+    """The same with the other gRPC server."""
+    predictor = Predictor(**IDENTITY, **NARROW, grpc_server="grpcio")
     try:
         yield predictor.until_ready()
     finally:

@@ -426,11 +426,17 @@ class TestConnections:
         assert set(answers) == {200}
 
 
-@pytest.fixture(scope="module")
-def call(guarded):
+@pytest.fixture(scope="module", params=["guarded", "guarded_by_grpcio"], ids=["native", "grpcio"])
+def behind(request):
+    """Each of the two gRPC servers."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def call(behind):
     """Calls a method by name with bytes, and returns bytes."""
     options = [("grpc.max_send_message_length", -1), ("grpc.max_metadata_size", 16 * MIB)]
-    with grpc.insecure_channel(guarded.grpc, options=options) as channel:
+    with grpc.insecure_channel(behind.grpc, options=options) as channel:
         yield lambda name, body, **more: channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=PATIENCE_S, **more)
 
 
@@ -441,21 +447,21 @@ def good_message(elements=2):
 
 
 class TestGrpc:
-    def test_a_message_beyond_the_limit_is_refused(self, guarded, call):
+    def test_a_message_beyond_the_limit_is_refused(self, behind, call):
         def send():
             with pytest.raises(grpc.RpcError) as caught:
                 call("ModelInfer", good_message(50 * MIB))
             assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
-        assert peak_growth(guarded.process, send) < 2 * CAP
+        assert peak_growth(behind.process, send) < 2 * CAP
 
-    def test_a_compressed_message_is_inflated_no_further_than_the_limit(self, guarded, call):
+    def test_a_compressed_message_is_inflated_no_further_than_the_limit(self, behind, call):
         def send():
             with pytest.raises(grpc.RpcError) as caught:
                 call("ModelInfer", good_message(50 * MIB), compression=grpc.Compression.Gzip)
             assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
-        assert peak_growth(guarded.process, send) < 2 * CAP
+        assert peak_growth(behind.process, send) < 2 * CAP
 
     def test_10_000_metadata_keys_are_refused(self, call):
         metadata = [(f"key-{number}", "value") for number in range(10_000)]
@@ -490,16 +496,16 @@ class TestGrpc:
     @pytest.mark.parametrize(
         "data", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\0" * MIB, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * MIB]
     )
-    def test_what_is_no_grpc_ends_its_connection_alone(self, guarded, call, data):
-        with Wire(guarded.settings.grpc_port) as wire:
+    def test_what_is_no_grpc_ends_its_connection_alone(self, behind, call, data):
+        with Wire(behind.settings.grpc_port) as wire:
             wire.send(data)
             wire.half_close()
             wire.rest()
         assert call("ServerLive", b"")
 
 
-def test_the_worst_again_and_again_leaves_the_process_as_large_as_after_the_first_times(guarded, call):
-    process = psutil.Process(guarded.process.pid)
+def test_the_worst_again_and_again_leaves_the_process_as_large_as_after_the_first_times(behind, call):
+    process = psutil.Process(behind.process.pid)
     requests = [
         request("POST", INFER, deflated_zeros(1024), content_encoding="gzip"),
         request("POST", INFER, b"{" + b",".join(b'"%d": 1' % n for n in range(1_000_000)) + b"}"),
@@ -511,7 +517,7 @@ def test_the_worst_again_and_again_leaves_the_process_as_large_as_after_the_firs
 
     def one_round():
         for data in requests:
-            with Wire(guarded.settings.http_port) as wire:
+            with Wire(behind.settings.http_port) as wire:
                 wire.send(data)
                 assert wire.answer("POST").status in (200, 400, 413)
         for elements in (5 * MIB, 3 * MIB):

@@ -1,0 +1,168 @@
+"""Frames on their way through the guard, however the network cuts them: untouched, or one stream refused and no other."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.api.limits import RequestLimits
+from moorage_predictor.wire.grpc_guard import Guard, _Client, _frame, _Inside
+
+DATA, HEADERS, RST, SETTINGS, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+LIMITS = RequestLimits(max_body_bytes=20_000, max_header_bytes=2048)
+BEGIN = PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(HEADERS, 4, 1, b"h" * 30)
+
+
+class Socket:
+    """A transport that keeps what is written."""
+
+    def __init__(self):
+        self.written = b""
+        self.closed = False
+
+    def write(self, data):
+        self.written += data
+
+    def writelines(self, parts):
+        self.written += b"".join(parts)
+
+    def close(self):
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self):
+        return self.closed
+
+    def pause_reading(self):
+        """Nothing to pause."""
+
+    resume_reading = pause_reading
+
+
+class Connection:
+    """A client's connection whose server inside has sent its first frame."""
+
+    def __init__(self):
+        guard = Guard(None, LIMITS, share_port=False)
+        self.outside, self.within = Socket(), Socket()
+        self.client = _Client(guard)
+        self.client.transport = self.outside
+        self.client._inside = self.inside = _Inside(self.client)
+        self.inside.transport = self.within
+        self.settings = _frame(SETTINGS, 0, 0, b"")
+        self.inside.data_received(self.settings)
+
+    def send(self, data, cuts=()):
+        for piece in cut(data, cuts):
+            self.client.data_received(piece)
+
+    @property
+    def told(self):
+        """What the client got besides what the server inside sent: type, stream, payload."""
+        return frames(self.outside.written[len(self.settings) :])
+
+
+def cut(data, cuts):
+    ends = sorted({number % (len(data) + 1) for number in cuts} | {len(data)})
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+def frames(data):
+    found = []
+    while data:
+        size, kind, stream = int.from_bytes(data[:3], "big"), data[3], int.from_bytes(data[5:9], "big")
+        found.append((kind, stream, data[9 : 9 + size]))
+        data = data[9 + size :]
+    return found
+
+
+def message(stream, size, *, stated=None, compressed=0, ends=True, frame=7000):
+    """The DATA frames of one gRPC message of so many bytes."""
+    payload = bytes([compressed]) + struct.pack(">I", size if stated is None else stated) + bytes(size)
+    pieces = [payload[start : start + frame] for start in range(0, len(payload), frame)]
+    last = len(pieces) - 1
+    return b"".join(_frame(DATA, ends and number == last, stream, piece) for number, piece in enumerate(pieces))
+
+
+CUTS = st.lists(st.integers(0, 100_000), max_size=40)
+
+
+@given(CUTS, st.integers(0, 20_000), st.integers(0, 3000))
+def test_what_is_within_the_limits_passes_untouched(cuts, size, other):
+    data = BEGIN + message(1, size) + _frame(HEADERS, 4, 3, b"h") + message(3, other) + _frame(RST, 0, 3, bytes(4))
+    connection = Connection()
+    connection.send(data, cuts)
+    assert connection.within.written == data
+    assert connection.told == []
+
+
+@given(CUTS, st.integers(20_001, 50_000), st.booleans())
+def test_a_message_that_is_too_large_is_refused_and_the_next_one_passes(cuts, size, honest):
+    next_one = _frame(HEADERS, 4, 3, b"h") + message(3, 100)
+    connection = Connection()
+    connection.send(BEGIN + message(1, size, stated=None if honest else 10) + next_one, cuts)
+    passed = frames(connection.within.written[len(PREFACE) :])
+    assert sum(len(payload) for kind, stream, payload in passed if (kind, stream) == (DATA, 1)) <= 20_005
+    assert (RST, 1, struct.pack(">I", 8)) in passed
+    assert connection.within.written.endswith(next_one)
+    kinds = [(kind, stream) for kind, stream, _ in connection.told if kind != WINDOW]
+    assert kinds == [(HEADERS, 1), (RST, 1)]
+    assert any(b"expected at most 20000 bytes" in payload for _, _, payload in connection.told)
+
+
+@given(CUTS, st.integers(20_001, 50_000))
+def test_the_window_gets_back_every_byte_that_was_dropped(cuts, size):
+    connection = Connection()
+    connection.send(BEGIN + message(1, size), cuts)
+    passed = sum(len(payload) for kind, _, payload in frames(connection.within.written[len(PREFACE) :]) if kind == DATA)
+    given_back = sum(int.from_bytes(payload, "big") for kind, _, payload in connection.told if kind == WINDOW)
+    assert passed + given_back == size + 5
+
+
+def test_a_message_that_says_it_is_too_large_is_refused_before_any_of_it_passes():
+    connection = Connection()
+    connection.send(BEGIN + message(1, 0, stated=10**9, ends=False))
+    assert not any(kind == DATA for kind, _, _ in frames(connection.within.written[len(PREFACE) :]))
+
+
+@pytest.mark.parametrize(("size", "refused"), [(10_000, False), (17_000, True)])
+def test_a_compressed_message_may_be_small_only(size, refused):
+    connection = Connection()
+    connection.send(BEGIN + message(1, size, compressed=1))
+    assert bool(connection.told) is refused
+
+
+def test_too_many_bytes_of_metadata_end_the_connection_with_a_reason():
+    connection = Connection()
+    connection.send(PREFACE + _frame(HEADERS, 0, 1, bytes(1500)) + _frame(CONTINUATION, 4, 1, bytes(1500)))
+    assert [kind for kind, _, _ in connection.told] == [HEADERS, RST, GOAWAY]
+    assert b"expected at most 2048 bytes" in connection.told[0][2]
+    assert connection.outside.closed
+
+
+def test_a_client_that_is_refused_again_and_again_is_cut_off():
+    connection = Connection()
+    connection.send(BEGIN)
+    for number in range(100):
+        connection.send(message(2 * number + 1, 0, stated=10**9, ends=False))
+    assert connection.outside.closed
+    assert len([kind for kind, _, _ in connection.told if kind == HEADERS]) < 70
+
+
+@given(CUTS)
+def test_our_frames_never_go_out_inside_one_of_the_servers(cuts):
+    connection = Connection()
+    connection.send(BEGIN)
+    answer = _frame(HEADERS, 0, 3, b"a" * 50) + _frame(CONTINUATION, 4, 3, b"b" * 20) + _frame(DATA, 1, 3, b"c" * 99)
+    pieces = cut(answer, cuts)
+    for number, piece in enumerate(pieces):
+        if number == len(pieces) // 2:
+            connection.send(message(1, 0, stated=10**9, ends=False))
+        connection.inside.data_received(piece)
+    kinds = [kind for kind, _, _ in connection.told]
+    theirs = [kind for kind, stream, _ in connection.told if stream == 3]
+    assert theirs == [HEADERS, CONTINUATION, DATA]
+    assert kinds.index(CONTINUATION) == kinds.index(HEADERS, kinds.index(CONTINUATION) - 1) + 1
