@@ -37,7 +37,7 @@ def config(served: Served) -> dict[str, Any]:
         "name": served.name,
         "platform": served.platform,
         "backend": "python",
-        "version_policy": {"latest": {"num_versions": 1}},
+        "version_policy": served.version_policy,
         "max_batch_size": 0,
         "input": [_tensor(declared) for declared in served.input_types()],
         "output": [_tensor(declared) for declared in served.output_types()],

@@ -6,7 +6,7 @@ request -> OnDemand.wake() -> Residence.load() -> Served.load_now()
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from moorage_predictor.errors import DeadlineExceeded, ModelUnavailable, Overloaded, RequestError
@@ -21,6 +21,8 @@ _POLL_S: Final = 0.02
 
 class OnDemand(Served):
     """One version."""
+
+    version_policy: Mapping[str, Any] = {"all": {}}
 
     def __init__(
         self,

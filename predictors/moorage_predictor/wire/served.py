@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from moorage_predictor import memory
@@ -42,6 +42,9 @@ State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 
 class Served(Described):
     """Known before it is loaded, so that clients get 503 and not 404 meanwhile."""
+
+    version_policy: Mapping[str, Any] = {"latest": {"num_versions": 1}}
+    """Which of its model's versions there are, in Triton's words."""
 
     def __init__(
         self,

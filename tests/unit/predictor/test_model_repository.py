@@ -117,6 +117,7 @@ async def test_versions_stand_side_by_side_and_none_named_is_the_newest(folder):
     assert await folder.ask("cats", "9") == "cats/9"
     assert await folder.ask("cats", "3") == "NOT_FOUND"
     assert (await folder.client.get("/v2/models/cats")).json()["versions"] == ["2", "9", "10"]
+    assert (await folder.client.get("/v2/models/cats/config")).json()["version_policy"] == {"all": {}}
     stats = (await folder.client.get("/v2/models/cats/stats")).json()["model_stats"]
     assert [(one["version"], one["inference_stats"]["success"]["count"]) for one in stats] == [
         ("2", 1),
