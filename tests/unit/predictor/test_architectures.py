@@ -46,6 +46,7 @@ def run(code):
     return done.stdout.splitlines()[-1], done.stderr
 
 
+@pytest.mark.timeout(300)  # 64 networks, built twice: seconds on idle cores, minutes on busy ones
 def test_every_name_and_every_family_is_what_the_full_import_gives(ours, in_full):
     theirs = in_full()
     assert architectures._files() == theirs["files"]

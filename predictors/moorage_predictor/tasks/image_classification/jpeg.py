@@ -4,7 +4,7 @@ Pillow has read the header by then, so every limit was checked. Whatever is unus
 warns of, is left to Pillow, which decides as it does for the other formats. Decoding holds no lock of the interpreter.
 
 Pictures are decoded at their full size. At a half or a quarter of it libjpeg-turbo is faster still, but where the result
-was four times as large as needed, probabilities moved by as much as 0.01.
+was four or six times as large as needed, probabilities moved by 0.01 and more.
 """
 
 from typing import Final
