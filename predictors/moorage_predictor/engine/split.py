@@ -49,8 +49,17 @@ class Split:
         }
 
 
-def measure(forward: Forward, row: NDArray[np.float32], cores: int, batch: int, budget_s: float = _BUDGET_S) -> Split:
-    """The split with the most rows a second. `row` is one input, [1, ...]; `batch` the rows of one pass."""
+def measure(
+    forward: Forward,
+    row: NDArray[np.float32],
+    cores: int,
+    batch: int,
+    budget_s: float = _BUDGET_S,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Split:
+    """The split with the most rows a second. `row` is one input, [1, ...]; `batch` the rows of one pass. When it is stopped
+    it ends with the pass that runs, and gives the split with the most threads in a pass.
+    """
     rows = np.repeat(row, batch, axis=0)
     candidates = [Split(cores // threads, threads, cores) for threads in range(cores, 0, -1) if cores % threads == 0]
     if len(candidates) == 1:
@@ -60,6 +69,8 @@ def measure(forward: Forward, row: NDArray[np.float32], cores: int, batch: int, 
     with ThreadPoolExecutor(max_workers=cores, thread_name_prefix="measure") as pool:
         for round_number in range(_ROUNDS):
             for split in candidates:
+                if stopped():
+                    return candidates[0]
                 if round_number and time.perf_counter() > until:
                     break
                 measured.setdefault(split, []).append(_rows_per_s(forward, rows, split, pool))

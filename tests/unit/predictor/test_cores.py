@@ -64,6 +64,14 @@ class TestSplit:
     def test_one_core_is_not_measured(self):
         assert measure(None, ROW, cores=1, batch=2).as_dict()["measured_rows_per_s"] == 0
 
+    def test_who_is_stopped_measures_no_further(self):
+        seen = []
+        split = measure(
+            lambda batch, threads: seen.append(threads), ROW, cores=4, batch=1, stopped=lambda: len(seen) >= 2
+        )
+        assert len(seen) <= 3
+        assert (split.workers, split.threads) == (1, 4)
+
     def test_every_split_is_measured_once_even_beyond_the_budget(self):
         seen = []
         measure(lambda batch, threads: seen.append(threads), ROW, cores=4, batch=1, budget_s=0)

@@ -8,6 +8,7 @@ measured; decode threads are as many as cores, because decoding and forward pass
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -91,9 +92,14 @@ class Stages:
             if not self._inside:
                 break
         forward, row = self._classifier.forward, self._classifier.blank()
-        self.split = await asyncio.to_thread(
-            splits.measure, forward, row, self.split.cores, self.batcher.max_batch_size
-        )
+        cores, size = self.split.cores, self.batcher.max_batch_size
+        stopped = threading.Event()
+        try:
+            self.split = await asyncio.to_thread(
+                lambda: splits.measure(forward, row, cores, size, stopped=stopped.is_set)
+            )
+        finally:
+            stopped.set()  # a process that is told to end waits for the thread
         self.batcher.resize(self.split.workers)
         _log.info("forward passes share the cores", extra=self.split.as_dict())
 
