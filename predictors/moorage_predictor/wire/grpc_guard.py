@@ -28,10 +28,16 @@ _PREFIX: Final = 5
 """Bytes before a gRPC message: compressed or not, and its length."""
 _MOST_COMPRESSED: Final = 16 * 1024
 """Bytes of a compressed message as it comes. It may be a thousand times larger when it is inflated, which nobody bounds."""
-_MOST_REFUSALS: Final = 64
-"""On one connection; then it is closed, because each costs a few bytes until it ends."""
+_MOST_REFUSED: Final = 64
+"""Streams whose rest may still come. Of more, the oldest are forgotten."""
 _MOST_UNFINISHED: Final = 8192
 """Messages on one connection: more than the streams that the server inside lets it have."""
+_MOST_UNREAD: Final = 1024 * 1024
+"""Bytes that a client has been sent and does not read. What comes from inside is held back long before."""
+_STREAM: Final = 0x7FFF_FFFF
+"""A stream's number; the bit before it means nothing."""
+_POLL_S: Final = 0.02
+_LAST_WORDS_S: Final = 1.0
 _CONNECT_S: Final = 5.0
 
 
@@ -84,6 +90,10 @@ class Guard:
         if self._accepting:
             self._accepting.close()
         await self._server.stop(grace)
+        until = asyncio.get_running_loop().time() + _LAST_WORDS_S
+        # Each ends when what the server inside has sent is on its way.
+        while self.connections and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(_POLL_S)
         for connection in list(self.connections):
             connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -114,7 +124,8 @@ class _Client(asyncio.Protocol):
         self._header_bytes = 0
         self._counted: dict[int, tuple[int, int]] = {}
         """Of each message that is not whole, the bytes so far and at most."""
-        self._refused: set[int] = set()
+        self._refused: dict[int, None] = {}
+        """In the order of refusal."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing is read before the server inside has been reached."""
@@ -173,13 +184,13 @@ class _Client(asyncio.Protocol):
     def _begin(self, head: bytes, data: bytes, at: int) -> list[bytes]:
         """What goes in of a frame's head: itself, or what stands for it."""
         kind = head[3]
-        size, stream, ends = self._frames.left, int.from_bytes(head[5:], "big"), head[4] & _END_STREAM
+        size, stream, ends = self._frames.left, int.from_bytes(head[5:], "big") & _STREAM, head[4] & _END_STREAM
         if kind != _DATA:
             return self._begin_other(kind, stream, size, head)
         if stream in self._refused:
             self._drop(size)
             if ends:
-                self._refused.discard(stream)
+                del self._refused[stream]
             return []
         so_far, most = self._counted.pop(stream, (0, self._guard.limits.max_body_bytes))
         stated = 0
@@ -194,9 +205,9 @@ class _Client(asyncio.Protocol):
             compressed = "compressed " if most == _MOST_COMPRESSED else ""
             self._refuse(stream, f"the message: expected at most {most} {compressed}bytes, found more")
             if not ends:
-                self._refused.add(stream)
-            if len(self._refused) > _MOST_REFUSALS:
-                self._go_away(stream)
+                self._refused[stream] = None
+            if len(self._refused) > _MOST_REFUSED:
+                del self._refused[next(iter(self._refused))]
             return [_frame(_RST_STREAM, 0, stream, _CANCEL.to_bytes(4, "big"))]
         if not ends:
             self._counted[stream] = so_far, most
@@ -219,7 +230,7 @@ class _Client(asyncio.Protocol):
         elif kind == _RST_STREAM:
             self._counted.pop(stream, None)
             if stream in self._refused:
-                self._refused.discard(stream)
+                del self._refused[stream]
                 self._drops = True
                 return []
         return [head]
@@ -228,6 +239,10 @@ class _Client(asyncio.Protocol):
         if self._inside:
             self._inside.insert(_frame(_GOAWAY, 0, 0, struct.pack(">II", last, _NO_ERROR)))
         self.close()
+
+    def ended(self, stream: int) -> None:
+        """The server inside has said its last word on a call, perhaps before the message was whole."""
+        self._counted.pop(stream, None)
 
     def _refuse(self, stream: int, text: str) -> None:
         if self._inside:
@@ -267,7 +282,7 @@ class _Inside(asyncio.Protocol):
         self._client = client
         self.transport: asyncio.Transport
         self._frames = _Frames(0)
-        self._ours = b""
+        self._ours = bytearray()
         self._between = False
         """Whether a frame of ours may go out now: after the server's first, and not inside a block of headers."""
         self._last = (-1, 0)
@@ -278,8 +293,11 @@ class _Inside(asyncio.Protocol):
 
     def insert(self, frames: bytes) -> None:
         """Send frames of ours as soon as may be."""
-        if self._between:
-            self._client.transport.write(frames)
+        transport = self._client.transport
+        if len(self._ours) + transport.get_write_buffer_size() > _MOST_UNREAD:
+            transport.abort()
+        elif self._between:
+            transport.write(frames)
         else:
             self._ours += frames
 
@@ -298,10 +316,12 @@ class _Inside(asyncio.Protocol):
                 if len(frames.head) == _HEAD:
                     head, frames.head = frames.head, b""
                     frames.left, self._last = int.from_bytes(head[:3], "big"), (head[3], head[4])
+                    if head[3] == _RST_STREAM or (head[3] in (_DATA, _HEADERS) and head[4] & _END_STREAM):
+                        self._client.ended(int.from_bytes(head[5:], "big") & _STREAM)
             self._between = not frames.left and not frames.head and self._is_whole()
             if self._ours and self._between:
-                self._client.transport.write(data[:at] + self._ours)
-                self._ours, data, at, size = b"", data[at:], 0, size - at
+                self._client.transport.write(data[:at] + bytes(self._ours))
+                self._ours, data, at, size = bytearray(), data[at:], 0, size - at
         if data:
             self._client.transport.write(data)
 

@@ -153,7 +153,7 @@ def _stayed(call: Callable[[], T]) -> T:
     """Its result. A model's code that wants to end the process ends its request alone."""
     try:
         return call()
-    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration) as error:  # no future takes the last
         raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
 
 

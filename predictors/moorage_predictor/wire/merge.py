@@ -2,6 +2,7 @@
 Called by `pipeline.py`, for models of the user's with `--max-batch-size` above 1.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ _OF_THE_WIRE: Final = frozenset({"binary_data", "binary_data_output", "binary_da
 """Parameters that say how to carry a request and not what it asks."""
 
 
+_INT64: Final = 2**63
+_MOST_VALUES: Final = 4096
+"""Of V1 instances that are looked at one by one; larger bodies gain little by company."""
+
+
 class NotByRowsError(MoorageError):
     """The model's answer has not one row for each row that it was given."""
 
@@ -22,11 +28,14 @@ class NotByRowsError(MoorageError):
 def company(payload: Any) -> tuple[Hashable, int] | None:
     """What a payload may share a batch with (equal keys), and its rows; None if it must run by itself.
 
-    A V1 body may if it has `instances` and nothing else; a V2 request if all its inputs have the same first dimension.
+    A V1 body may if it has `instances` and nothing else, and they are rows of one form; a V2 request if all its inputs have
+    the same first dimension.
     """
     if isinstance(payload, dict):
         instances = payload.get("instances")
-        return ("v1", len(instances)) if instances and len(payload) == 1 else None
+        if not instances or len(payload) != 1 or (form := _form_of(instances)) is None:
+            return None
+        return ("v1", form), len(instances)
     rows = 0
     key: list[Hashable] = []
     for tensor in payload.inputs:
@@ -34,10 +43,31 @@ def company(payload: Any) -> tuple[Hashable, int] | None:
         if not shape or not shape[0] or (rows and shape[0] != rows):
             return None
         rows = shape[0]
-        key.append((tensor.name, tensor.datatype, *shape[1:], _asked(tensor.parameters)))
+        kind = type(tensor.as_numpy().flat[0]) if tensor.datatype == "BYTES" and math.prod(shape) else None
+        key.append((tensor.name, tensor.datatype, kind, *shape[1:], _asked(tensor.parameters)))
     if not rows:
         return None
     return (tuple(key), _asked(payload.parameters)), rows
+
+
+def _form_of(instances: list[Any]) -> Hashable:
+    """Shape of each row and kind of all values, so that what becomes of a row does not depend on its company; None if that
+    is not one and the same, or long to find out."""
+    values: list[Any] = instances
+    shape: list[int] = []
+    while type(values[0]) is list:
+        shape.append(len(values[0]))
+        if not shape[-1] or any(type(value) is not list or len(value) != shape[-1] for value in values):
+            return None
+        if len(values) * shape[-1] > _MOST_VALUES:
+            return None
+        values = [item for value in values for item in value]
+    kinds = set(map(type, values))
+    if kinds == {int, float}:
+        kinds = {float}
+    elif kinds == {int} and not -_INT64 <= min(values) <= max(values) < _INT64:
+        return None
+    return (tuple(shape), kinds.pop()) if len(kinds) == 1 and not kinds & {dict, list} else None
 
 
 def _asked(parameters: dict[str, Any] | None) -> Hashable:
@@ -73,7 +103,7 @@ def parted(result: Any, payloads: Sequence[Any], rows: Sequence[int]) -> list[An
     """
     if isinstance(result, dict) and isinstance(payloads[0], dict):
         return _parted_v1(result, rows)
-    if not isinstance(result, InferResponse):
+    if not isinstance(result, InferResponse) or isinstance(payloads[0], dict):
         raise NotByRowsError(f"the model answered several requests at once with {type(result).__name__}")
     ends = np.cumsum(rows).tolist()
     outputs = []

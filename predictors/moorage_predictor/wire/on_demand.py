@@ -105,11 +105,15 @@ class OnDemand(Served):
 
     async def evict(self) -> None:
         """Leave memory for another; the next request loads it again."""
+        await self._let_through()
         self.metrics.evicted()
         await self.unload_now(_NOT_YET)
 
     async def retire(self) -> None:
         """Leave memory for good, once those that are on the way to it are through."""
+        await self._let_through()
+        await self.unload_now(UNLOADED)
+
+    async def _let_through(self) -> None:
         while self.holders:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_POLL_S)
-        await self.unload_now(UNLOADED)

@@ -82,6 +82,8 @@ class Residence:
         async with self._turn:
             if served.pipeline is not None:
                 return
+            if not served.wanted:
+                raise served.why_not()  # it was unloaded while it waited for its turn
             roomy = served.folder.size_bytes > self._most_bytes or await self._make_room(served, instead_of)
             await served.load_now()  # says itself that it is too large for any room
         if not roomy and instead_of is not None:

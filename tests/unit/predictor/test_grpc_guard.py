@@ -36,6 +36,9 @@ class Socket:
     def is_closing(self):
         return self.closed
 
+    def get_write_buffer_size(self):
+        return len(self.written)
+
     def pause_reading(self):
         """Nothing to pause."""
 
@@ -143,13 +146,35 @@ def test_too_many_bytes_of_metadata_end_the_connection_with_a_reason():
     assert connection.outside.closed
 
 
-def test_a_client_that_is_refused_again_and_again_is_cut_off():
+def test_refusals_without_end_cost_a_bounded_number_of_streams():
     connection = Connection()
     connection.send(BEGIN)
-    for number in range(100):
+    for number in range(1000):
         connection.send(message(2 * number + 1, 0, stated=10**9, ends=False))
+    assert not connection.outside.closed
+    assert len(connection.client._refused) <= 64
+
+
+def test_a_client_that_does_not_read_its_refusals_is_cut_off():
+    connection = Connection()
+    connection.send(BEGIN + message(1, 0, stated=10**9, ends=False))
+    for _ in range(100_000):
+        connection.send(_frame(DATA, 0, 1, b"x"))
     assert connection.outside.closed
-    assert len([kind for kind, _, _ in connection.told if kind == HEADERS]) < 70
+    assert len(connection.outside.written) < 2**20 + 100
+
+
+def test_a_stream_is_the_same_with_its_reserved_bit():
+    connection = Connection()
+    connection.send(BEGIN + message(1, 15_000, ends=False) + message(1 | 0x8000_0000, 15_000))
+    assert (HEADERS, 1) in [(kind, stream) for kind, stream, _ in connection.told]
+
+
+def test_what_the_server_has_answered_is_counted_no_further():
+    connection = Connection()
+    connection.send(BEGIN + message(1, 15_000, ends=False))
+    connection.inside.data_received(_frame(HEADERS, 5, 1, b"trailers"))
+    assert not connection.client._counted
 
 
 @given(CUTS)

@@ -155,3 +155,8 @@ async def test_code_that_wants_to_end_the_process_ends_its_request_alone(lane):
 
 def test_a_loop_that_was_never_used_is_closed_too():
     ModelLoop("cats").close()
+
+
+async def test_a_model_that_runs_out_of_an_iterator_fails_and_does_not_hang(lane):
+    with pytest.raises(RuntimeError, match="the model's code raised StopIteration"):
+        await asyncio.wait_for(lane.run(lambda: next(iter(()))), 10)

@@ -52,9 +52,21 @@ class TestCompany:
         binary = request(tensor(rows(1), parameters={"binary_data_size": 8}), parameters={"binary_data_output": True})
         assert company(binary)[0] == company(request(tensor(rows(1))))[0]
 
+    @pytest.mark.parametrize("other", [[[0.5]], [["7"]], [[True]], [[1, 2]], [[2**63]], [[1, "a"]], [{"b64": ""}]])
+    def test_rows_of_another_kind_do_not_change_what_becomes_of_v1_rows(self, other):
+        form = company({"instances": other})
+        assert form is None or form[0] != company({"instances": [[16_777_217]]})[0]
+
+    def test_whole_numbers_among_fractions_are_of_their_kind(self):
+        one, other = company({"instances": [[1, 0.5]]}), company({"instances": [[2.5, 3.5], [1, 2]]})
+        assert one[0] == other[0]
+
     @pytest.mark.parametrize(
         "alone",
         [
+            {"instances": [[1, 2], [3]]},
+            {"instances": [[]]},
+            {"instances": [[0.5] * 5000]},
             request(tensor(np.float32(1).reshape(()))),
             request(tensor(rows(0))),
             request(tensor(rows(2)), tensor(rows(3), name="y")),

@@ -143,3 +143,10 @@ async def test_the_split_is_measured_when_nobody_waits(make, network):
     await stages.tune()
     assert stages.split.rows_per_s > 0
     assert best(await stages.classify(images(4))) == [4]
+
+
+async def test_a_request_with_more_images_than_may_wait_is_served_when_nobody_else_is_there(make):
+    stages = make(size=2, queue=1)
+    classes = [number % CLASSES for number in range(30)]
+    assert best(await stages.classify(images(*classes))) == classes
+    assert not stages._inside

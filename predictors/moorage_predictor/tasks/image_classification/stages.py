@@ -8,6 +8,7 @@ measured; decode threads are as many as cores, because decoding and forward pass
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,31 +43,32 @@ class Stages:
         self._decoders = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="decode")
         self._forwards = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="forward")
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
-        self.batcher: Batcher[Row] = Batcher(self._run, replace(limits, max_queue_size=self._most, workers=cores))
+        self.batcher: Batcher[Row] = Batcher(self._run, replace(limits, max_queue_size=sys.maxsize, workers=cores))
 
     async def classify(self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY) -> Classification:
         """The best classes of each image. `images` is called in a decode thread. Who is cancelled is not computed.
 
         Raises:
             InvalidInput: an image is not acceptable; none of the request's is computed then.
-            Overloaded: the queue is full; nothing was decoded.
+            Overloaded: the queue is full; at most the first image was decoded.
         """
-        self._enter(1)
+        self._enter(1, 0)
         entered = 1
         try:
             row, others = await self._decode(lambda: self._first(images()))
             if not others:
                 found: Classification = await self.batcher.submit(row, priority=priority)
                 return found
-            self._enter(len(others))
+            self._enter(len(others), entered)
             entered += len(others)
             rows = [row, *await _all([self._decode(prepare) for prepare in others])]
             return Classification.joined(await _all([self.batcher.submit(row, priority=priority) for row in rows]))
         finally:
             self._inside -= entered
 
-    def _enter(self, rows: int) -> None:
-        if self._inside and self._inside + rows > self._most:
+    def _enter(self, rows: int, entered: int) -> None:
+        """Count so many more rows of a request of which some are inside already. A request alone is never too large."""
+        if self._inside > entered and self._inside + rows > self._most:
             raise self.batcher.refusal()
         self._inside += rows
 

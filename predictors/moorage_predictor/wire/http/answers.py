@@ -16,7 +16,6 @@ _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _CLOSE: Final = (b"connection", b"close")
 _JOIN_BELOW: Final = 64 * 1024
 """Small parts are sent as one; copying large ones would cost more than another write."""
-_SECONDS_TO_RETRY: Final = b"1"
 CLIENT_GONE: Final = 499
 """For the metrics; nobody is there to read it."""
 
@@ -67,7 +66,7 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: Exceptio
         status, body = 500, error_body("internal error", "INTERNAL")
     headers = [JSON]
     if status == 503:
-        headers.append((b"retry-after", _SECONDS_TO_RETRY))
+        headers.append((b"retry-after", b"%d" % getattr(error, "retry_after_s", 1)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
     if scope.get("moorage.body_read") or scope["method"] in ("GET", "HEAD"):

@@ -155,6 +155,7 @@ class Inference:
                         parts, answer_headers = await compressed(parts, answer_headers, accepted)
                     await send_parts(send, parts, answer_headers)
             except Exception as error:  # noqa: BLE001 - the process's one catch-all for HTTP: logged, counted, answered
+                del scope[ANSWERED_BY]  # nothing is computed any more; a client that goes now ends the rest by itself
                 status = await send_error(scope, receive, send, error)
                 (scope.get(SERVED) or route.newest).statistics.failed(perf_counter_ns() - started)
             except asyncio.CancelledError:
