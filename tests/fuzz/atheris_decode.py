@@ -14,6 +14,7 @@ with atheris.instrument_imports(include=["moorage_predictor.wire"]):
     from moorage.api.limits import RequestLimits
     from moorage.api.oip import open_inference_pb2 as pb
     from moorage_predictor.errors import RequestError
+    from moorage_predictor.wire import sdk
     from moorage_predictor.wire.decode import infer_request, parse_object, raw_request
     from moorage_predictor.wire.grpc_messages import infer_request as grpc_request
 
@@ -30,7 +31,9 @@ def one(data: bytes) -> None:
         with contextlib.suppress(RequestError):
             for tensor in infer_request(body, length, "m", "1", LIMITS).inputs:
                 assert tensor.as_numpy().shape == tuple(tensor.shape)
-                _ = tensor.data
+        with contextlib.suppress(RequestError):
+            for tensor in infer_request(body, length, "m", "1", LIMITS, sdk.TYPES).inputs:
+                _ = tensor.data  # only the SDK's own models ask for it
     with contextlib.suppress(RequestError):
         parse_object(body, LIMITS)
     for types in TYPES:
