@@ -163,18 +163,30 @@ def test_a_documented_status_and_its_word_are_what_the_server_answers(status: st
     assert json.loads(body)["code"] in {code for listed, code, _ in documented_errors() if listed == status}
 
 
+OTHER_LIMITS = (
+    "max_image_bytes",
+    "max_image_side",
+    "max_models",
+    "max_models_bytes",
+    "max_queue_size",
+    "shutdown_grace_s",
+)
+
+
 def test_the_reference_has_every_limit_with_its_default() -> None:
     defaults = {
         f"--{name.replace('_', '-')}": in_words(name, PredictorSettings.model_fields[name].default)
-        for name in (*RequestLimits.model_fields, "max_image_bytes", "max_image_side", "shutdown_grace_s")
+        for name in (*RequestLimits.model_fields, *OTHER_LIMITS)
     }
     page = REFERENCE / "errors-and-limits.md"
     listed = {row[-1]: row[1] for heading in ("Limits", "Times") for row in table(page, heading) if row[-1]}
     assert listed == defaults
 
 
-def in_words(name: str, value: float) -> str:
+def in_words(name: str, value: float | None) -> str:
     """A limit as people write it."""
+    if value is None:
+        return ""
     if name.endswith("_s"):
         return f"{value:g} s"
     if name == "max_image_side":

@@ -91,12 +91,13 @@ def test_photos_of_all_sizes_are_as_pillow_makes_them_but_for_a_step(photo, size
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3), (223, 225), (8, 4000), (4000, 30)])
 @pytest.mark.parametrize("name", ["resnet18", "vit", "squash", "border"])
 def test_odd_sizes_too(size, name):
-    data = jpeg_of(Image.effect_noise(size, 90).convert("RGB"))
+    noise = np.random.default_rng(7).normal(128, 90, (size[1], size[0], 3))
+    data = jpeg_of(Image.fromarray(noise.clip(0, 255).astype(np.uint8)))
     ours, theirs = (outcome(prepare, data, **CONFIGS[name]) for prepare in (quick, by_pillow))
     if isinstance(theirs, str):  # too narrow to be resized
         assert ours == theirs
     else:
-        assert steps(ours, theirs).max() <= 3.01
+        assert steps(ours, theirs).max() <= 4.01
 
 
 @pytest.mark.parametrize("size", [(320, 240), (640, 427), (2400, 1600)])
