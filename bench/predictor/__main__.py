@@ -3,15 +3,14 @@
 import argparse
 import dataclasses
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.harness import go_tools, interrupt, machine, paths, servers
-from bench.harness.errors import BadInput, BenchError
+from bench.harness import command, go_tools, machine, paths, servers
+from bench.harness.errors import BadInput
 from bench.harness.progress import progress
 from bench.predictor import assets, decoding, engines, overload, ratios, show, soak, summary
 from bench.predictor import plan as plans
@@ -157,18 +156,5 @@ def _measured(
     }
 
 
-def main() -> int:
-    """The process's exit status."""
-    interrupt.install()
-    try:
-        return run(sys.argv[1:])
-    except BenchError as error:
-        print(f"{NAME}: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{NAME}: stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.status(NAME, run))

@@ -3,14 +3,13 @@
 import argparse
 import dataclasses
 import json
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.harness import go_tools, interrupt, machine, paths, servers
-from bench.harness.errors import BadInput, BenchError
+from bench.harness import command, go_tools, machine, paths, servers
+from bench.harness.errors import BadInput
 from bench.harness.progress import progress
 from bench.protocols import entrants as plans
 from bench.protocols import http_load, show, summary
@@ -117,18 +116,5 @@ def _report(written: dict[str, Any], found: list[summary.Median], output: Path) 
     return ExitCode.UNAVAILABLE if written["failures"] else ExitCode.OK
 
 
-def main() -> int:
-    """The process's exit status."""
-    interrupt.install()
-    try:
-        return run(sys.argv[1:])
-    except BenchError as error:
-        print(f"bench-protocols: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("bench-protocols: stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.status("bench-protocols", run))

@@ -19,6 +19,8 @@ from moorage_predictor.wire.messages import TYPES, InferRequest, RequestedOutput
 from moorage_predictor.wire.tensor import Buffer, array_of_bytes, array_of_json, checked_shape, kind, short
 
 MAX_NAME: Final = 256
+PARSE_HERE: Final = 1024 * 1024
+"""Bytes; a longer body or message is parsed in a thread, so that the others' turn comes in between."""
 _PARAMETER_TYPES: Final = frozenset({str, bool, int, float})
 _BINARY_PARAMETERS: Final = ("binary_data", "binary_data_output")
 

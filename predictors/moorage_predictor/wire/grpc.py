@@ -19,7 +19,7 @@ from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
 from moorage_predictor.wire.control import LogSettings
-from moorage_predictor.wire.decode import rows_of
+from moorage_predictor.wire.decode import PARSE_HERE, rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_guard import Guard
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
@@ -33,8 +33,6 @@ Rpc = Callable[[Any, Context], Awaitable[Any]]
 
 _KEEP_ALIVE_MS: Final = 65_000
 _LEAST_PING_MS: Final = 5_000
-_PARSE_HERE: Final = 1024 * 1024
-"""Bytes; longer messages are turned into tensors in a thread."""
 _MAX_TEXT: Final = 1000
 """Characters of a status; clients take few bytes of metadata."""
 
@@ -126,7 +124,7 @@ class _Service:
             if found.pipeline is None:
                 found = served = await route.wake(None)  # the call's own deadline ends it
             types = found.admit().types
-            if len(body) > _PARSE_HERE:
+            if len(body) > PARSE_HERE:
                 with found.held():
                     request = await asyncio.to_thread(infer_request, message, found.version, self._limits, types)
             else:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire import cloudevents
-from moorage_predictor.wire.decode import infer_request, parse_object, raw_request, rows_of
+from moorage_predictor.wire.decode import PARSE_HERE, infer_request, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
 from moorage_predictor.wire.http.answers import CLIENT_GONE, JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
@@ -33,8 +33,6 @@ _log = logging.getLogger(__name__)
 
 _HEADER_LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = (b"content-type", b"application/octet-stream")
-_PARSE_HERE: Final = 1024 * 1024
-"""Bytes; longer bodies are parsed in a thread, so that the others' turn comes in between."""
 _SERVERS_OWN: Final = frozenset(
     {
         b"connection",
@@ -75,7 +73,7 @@ class Inference:
                 served = scope[SERVED] = await route.wake(urgency(headers).deadline)
                 pipeline = served.admit()
             types = pipeline.types
-            if len(body) > _PARSE_HERE:
+            if len(body) > PARSE_HERE:
                 with served.held():
                     request = await asyncio.to_thread(_v2_request, served, body, headers, limits, types)
             else:
