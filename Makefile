@@ -40,6 +40,7 @@ run: setup
 	$(BIN)/moor up manifests/samples/cat.yaml $(PORTS)
 
 test: setup
+	tools/debian_packages.sh
 	$(BIN)/python -m pytest
 
 unit: setup
