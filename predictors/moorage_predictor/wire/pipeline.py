@@ -122,17 +122,22 @@ class Pipeline:
         if observed_by and observe:
             observed_by(observe)
 
-    def predict(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
+    def predict(
+        self, payload: Any, headers: Headers, encode: Encode = _as_it_is, arrived: float | None = None
+    ) -> Awaitable[Answer]:
         """Answer one request: a dictionary for V1, an `InferRequest` for V2. `encode` is called with the model's answer
-        before the next request reaches the model, which may then write over what it returned.
+        before the next request reaches the model, which may then write over what it returned. `arrived` is when the
+        time that the caller gives it began; None: now.
 
         Raises:
             RequestError: what the model raised, translated; `ModelFault` if it is no error that it may raise.
             DeadlineExceeded: the caller's own deadline passed.
         """
-        return self._answer(self._predict, payload, headers, encode, self._batched)
+        return self._answer(self._predict, payload, headers, encode, arrived, self._batched)
 
-    def explain(self, payload: Any, headers: Headers, encode: Encode = _as_it_is) -> Awaitable[Answer]:
+    def explain(
+        self, payload: Any, headers: Headers, encode: Encode = _as_it_is, arrived: float | None = None
+    ) -> Awaitable[Answer]:
         """The same with the model's `explain`.
 
         Raises:
@@ -140,14 +145,22 @@ class Pipeline:
         """
         if not self.explains:
             raise Unsupported(f"the model {self._model.name} gives no explanations")
-        return self._answer(self._explain, payload, headers, encode)
+        return self._answer(self._explain, payload, headers, encode, arrived)
 
     async def _answer(
-        self, call: Call, payload: Any, headers: Headers, encode: Encode, batched: "Batched | None" = None
+        self,
+        call: Call,
+        payload: Any,
+        headers: Headers,
+        encode: Encode,
+        arrived: float | None,
+        batched: "Batched | None" = None,
     ) -> Answer:
         self.active += 1
         try:
-            soon = urgency(headers, getattr(payload, "parameters", None))
+            soon = urgency(headers, getattr(payload, "parameters", None), arrived)
+            if soon.deadline is not None and soon.deadline <= asyncio.get_running_loop().time():
+                raise DeadlineExceeded  # the model was loaded meanwhile, or the body came slowly
             work = batched(payload, headers, encode, soon.priority) if batched else call(payload, headers, encode)
             return await (work if soon.deadline is None else _in_time(work, soon.deadline))
         except Exception as error:

@@ -37,8 +37,12 @@ class Urgency(NamedTuple):
 USUAL: Final = Urgency()
 
 
-def urgency(headers: Mapping[str, str], parameters: Mapping[str, Any] | None = None) -> Urgency:
+def urgency(
+    headers: Mapping[str, str], parameters: Mapping[str, Any] | None = None, arrived: float | None = None
+) -> Urgency:
     """What this request says; the shortest of several times counts. On the event loop.
+
+    `arrived` is when the request's time began, on the loop's clock; None: now.
 
     Raises:
         InvalidInput: it says something that is no time or no priority.
@@ -54,8 +58,9 @@ def urgency(headers: Mapping[str, str], parameters: Mapping[str, Any] | None = N
     if not seconds and priority is None:
         return USUAL
     soonest = min(seconds, default=math.inf)
+    began = asyncio.get_running_loop().time() if arrived is None else arrived
     return Urgency(
-        asyncio.get_running_loop().time() + soonest if soonest < _LONGEST_S else None,
+        began + soonest if soonest < _LONGEST_S else None,
         DEFAULT_PRIORITY if priority is None else _priority(where, priority),
     )
 

@@ -9,7 +9,7 @@ import pytest
 from kserve import InferResponse, Model
 from starlette.exceptions import HTTPException
 
-from moorage_predictor.errors import InvalidInput, ModelFault, ModelUnavailable, NotFound, Unsupported
+from moorage_predictor.errors import DeadlineExceeded, InvalidInput, ModelFault, ModelUnavailable, NotFound, Unsupported
 from moorage_predictor.wire import messages, sdk
 from moorage_predictor.wire.pipeline import Pipeline, sdk_of
 
@@ -49,6 +49,16 @@ async def test_a_plain_model_is_called_once_and_not_on_the_servers_loop():
     model = Plain()
     assert await asked(model) == ({"got": 1, "headers": HEADERS}, {})
     assert model.seen == [("predict", False)]
+
+
+async def test_a_deadline_that_passed_while_the_model_loaded_is_over():
+    model = Plain()
+    pipeline = Pipeline(model)
+    arrived = asyncio.get_running_loop().time() - 1
+    with pytest.raises(DeadlineExceeded):
+        await pipeline.predict(1, {"x-request-timeout": "0.5"}, arrived=arrived)
+    await pipeline.retire()
+    assert model.seen == []
 
 
 async def test_all_three_hooks_run_in_order_and_each_gets_what_the_last_returned():

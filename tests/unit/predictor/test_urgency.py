@@ -31,6 +31,11 @@ async def test_the_shortest_time_that_is_said_counts(headers, parameters, expect
     assert await seconds(headers, parameters) == pytest.approx(expected, abs=0.01)
 
 
+async def test_the_time_begins_when_the_request_came_even_if_it_is_read_later():
+    arrived = asyncio.get_running_loop().time() - 1
+    assert urgency({"x-request-timeout": "1.5"}, arrived=arrived).deadline == arrived + 1.5
+
+
 @pytest.mark.parametrize(
     ("headers", "parameters"), [({"x-request-timeout": "0"}, None), ({}, {"timeout": 0}), ({}, {"timeout": 2**63})]
 )

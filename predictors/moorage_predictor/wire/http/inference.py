@@ -64,13 +64,13 @@ class Inference:
         limits, bodies = self._limits, self._bodies
 
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
-            started = perf_counter_ns()
+            started, arrived = perf_counter_ns(), asyncio.get_running_loop().time()
             # Before the body is read, and again below: meanwhile others came, or the model went.
             route.expect()
             body = await bodies.read(scope, headers, receive)
             served = scope[SERVED] = route.newest
             if (pipeline := served.pipeline) is None:
-                served = scope[SERVED] = await route.wake(urgency(headers).deadline)
+                served = scope[SERVED] = await route.wake(urgency(headers, arrived=arrived).deadline)
                 pipeline = served.admit()
             types = pipeline.types
             if len(body) > PARSE_HERE:
@@ -92,7 +92,7 @@ class Inference:
                     return [dumps(result)], None
                 raise ModelFault(f"the model {served.name} gave no V2 answer")
 
-            (parts, json_length), extra = await pipeline.predict(request, headers, encode)
+            (parts, json_length), extra = await pipeline.predict(request, headers, encode, arrived)
             served.finished("v2", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             answer_headers = (
                 [JSON] if json_length is None else [_BINARY, (_HEADER_LENGTH.encode(), b"%d" % json_length)]
@@ -111,12 +111,12 @@ class Inference:
 
     def _v1(self, route: Route, *, explain: bool) -> Handler:
         async def answer(scope: Scope, headers: Headers, receive: Receive) -> tuple[list[Any], _HeaderList]:
-            started = perf_counter_ns()
+            started, arrived = perf_counter_ns(), asyncio.get_running_loop().time()
             route.expect()
             body = await self._bodies.read(scope, headers, receive)
             served = scope[SERVED] = route.newest
             if served.pipeline is None:
-                served = scope[SERVED] = await route.wake(urgency(headers).deadline)
+                served = scope[SERVED] = await route.wake(urgency(headers, arrived=arrived).deadline)
             payload, event = _v1_payload(served, body, headers, self._limits)
             rows = len(payload.get("instances", " "))  # a body of columns counts as one
             parsed, inferred = perf_counter_ns(), 0
@@ -131,7 +131,7 @@ class Inference:
                 return (pipeline.pieces(result) if hasattr(result, "__aiter__") else v1_body(result)), [JSON]
 
             work = pipeline.explain if explain else pipeline.predict
-            (part, answer_headers), extra = await work(payload, headers, encode)
+            (part, answer_headers), extra = await work(payload, headers, encode, arrived)
             served.finished("v1", headers.get("x-request-id"), rows, (started, parsed, inferred, perf_counter_ns()))
             return [part], _with(answer_headers, extra) if extra else answer_headers
 
