@@ -1,0 +1,65 @@
+"""The door of an ASGI application: who calls, and may they? Put by a server around everything that it answers.
+
+    server -> Access -> (rate limits) -> application, which finds `scope["moorage.principal"]` and `scope["moorage.route"]`
+
+It decides by method, `scope["path"]` and headers, before a byte of the body is read; and what has let a caller in goes no
+further: neither models nor logs see the header.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from moorage.access.errors import AccessError
+from moorage.access.gate import Gate
+from moorage.access.principal import ANONYMOUS, PRINCIPAL, Principal
+from moorage.access.routes import Routes
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refuse = Callable[[Scope, Receive, Send, AccessError], Awaitable[object]]
+
+ROUTE: Final = "moorage.route"
+"""In a scope: the `routes.Route` that the request was judged by."""
+
+
+class Access:
+    """Lets known callers through."""
+
+    def __init__(self, app: App, gate: Gate, routes: Routes, refuse: Refuse) -> None:
+        """`refuse` answers in the shape of the server's errors."""
+        self._app = app
+        self._gate = gate
+        self._routes = routes
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # a WebSocket has no route here: a server that gets no answer closes it
+        gate = self._gate
+        headers = scope["headers"]
+        route = scope[ROUTE] = self._routes.find(scope["method"], scope["path"])
+        principal = gate.known(headers)
+        try:
+            if principal is None:
+                principal = await self._unknown(headers, needed=route.role is not None)
+            if route.role is not None:
+                gate.permit(principal, route.role, route.model)
+        except AccessError as error:
+            await self._refuse(scope, receive, send, error)
+            return
+        scope[PRINCIPAL] = principal
+        scope["headers"] = gate.without_credentials(headers)
+        await self._app(scope, receive, send)
+
+    async def _unknown(self, headers: list[tuple[bytes, bytes]], *, needed: bool) -> Principal:
+        try:
+            return await self._gate.authenticate(headers)
+        except AccessError:
+            if needed:
+                raise
+            return ANONYMOUS  # a probe with an old key is a probe
