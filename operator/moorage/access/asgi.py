@@ -6,7 +6,9 @@ It decides by method, `scope["path"]` and headers, before a byte of the body is 
 further: neither models nor logs see the header.
 """
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from moorage.access.errors import AccessError
@@ -54,7 +56,7 @@ class Access:
             return
         scope[PRINCIPAL] = principal
         scope["headers"] = gate.without_credentials(headers)
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _without_details(send) if principal is ANONYMOUS else send)
 
     async def _unknown(self, headers: list[tuple[bytes, bytes]], *, needed: bool) -> Principal:
         try:
@@ -63,3 +65,24 @@ class Access:
             if needed:
                 raise
             return ANONYMOUS  # a probe with an old key is a probe
+
+
+def _without_details(send: Send) -> Send:
+    """What strangers get of an answer that is no success: its status. Why a model is not ready is for callers."""
+    bare = False
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        nonlocal bare
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            bare = True
+            body = json.dumps({"error": HTTPStatus(message["status"]).phrase}).encode()
+            kept = [header for header in message["headers"] if header[0] not in (b"content-type", b"content-length")]
+            described = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            await send({**message, "headers": kept + described})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        elif bare and message["type"] == "http.response.body":
+            await send({**message, "body": b""})
+        else:
+            await send(message)
+
+    return sent

@@ -51,4 +51,3 @@ class StoreAway(AccessError):
 
     status = 503
     code = "UNAVAILABLE"
-    headers = ((b"retry-after", b"1"),)

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from moorage.api.access import ACCESS_FROM_ENV, AccessSettings
 from moorage.api.limits import RequestLimits
 
 HTTP_PORT: Final = 8080
@@ -29,7 +30,7 @@ ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 TASK_PATTERN: Final = r"^(image-classification|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
 
-_REPEATED: Final = frozenset({"storage_allow_hosts", "preload"})
+_REPEATED: Final = frozenset({"storage_allow_hosts", "preload", "jwt_algorithms"})
 _PRECISIONS_OF: Final = {
     "auto": ("fp32", "bf16", "fp16", "int8", "auto"),
     "eager": ("fp32", "bf16", "fp16", "auto"),
@@ -38,7 +39,7 @@ _PRECISIONS_OF: Final = {
     "onnxruntime": ("fp32", "auto"),
     "openvino": ("fp32", "bf16", "int8", "auto"),
 }
-_FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG"}
+_FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG", **ACCESS_FROM_ENV}
 
 
 def ready_path(model_name: str) -> str:
@@ -46,7 +47,7 @@ def ready_path(model_name: str) -> str:
     return f"/v2/models/{model_name}/ready"
 
 
-class PredictorSettings(RequestLimits):
+class PredictorSettings(AccessSettings, RequestLimits):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
 
     model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")

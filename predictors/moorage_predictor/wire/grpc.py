@@ -7,17 +7,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 
 from moorage import __version__
+from moorage.access.errors import AccessError
 from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
+from moorage_predictor.wire.access import Guarded
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import PARSE_HERE, rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
@@ -25,6 +27,9 @@ from moorage_predictor.wire.grpc_guard import Guard
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 from moorage_predictor.wire.messages import InferResponse
 from moorage_predictor.wire.repository import Repository
+
+if TYPE_CHECKING:
+    from moorage.access.gate import Gate
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +42,19 @@ _MAX_TEXT: Final = 1000
 """Characters of a status; clients take few bytes of metadata."""
 
 
-def create_server(repository: Repository, settings: PredictorSettings) -> aio.Server | Guard:
-    """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`.
+def create_server(
+    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None
+) -> aio.Server | Guard:
+    """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`. `gate` knows the callers.
 
     Raises:
         StartError: the one that is asked for is not installed.
     """
-    service = _Service(repository, settings)
+    guarded = None if gate is None else Guarded(gate)
+    service = _Service(repository, settings, guarded)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _translated(getattr(service, name), request.FromString),
+            _translated(name, getattr(service, name), request.FromString, guarded),
             response_serializer=answer.SerializeToString,
         )
         for name, (request, answer) in _CALLS.items()
@@ -106,7 +114,8 @@ _CALLS: Final[dict[str, tuple[Any, Any]]] = {
 class _Service:
     """One method a call; each returns its message or raises a `RequestError`."""
 
-    def __init__(self, repository: Repository, settings: PredictorSettings) -> None:
+    def __init__(self, repository: Repository, settings: PredictorSettings, guarded: Guarded | None) -> None:
+        self._guarded = guarded
         self._repository = repository
         self._limits = settings
         self._control = settings.control_endpoints
@@ -118,7 +127,10 @@ class _Service:
         code, text = StatusCode.OK, ""
         served = None
         try:
+            caller = None if self._guarded is None else await self._guarded.infer_caller(context)
             message = pb.ModelInferRequest.FromString(body)
+            if caller is not None and self._guarded is not None:
+                self._guarded.permit_model(caller, message.model_name)
             route = self._repository.route(message.model_name, message.model_version)
             found = served = route.newest
             if found.pipeline is None:
@@ -139,7 +151,7 @@ class _Service:
                 return infer_response(request, result, found.version, described.labels)
 
             pipeline, described = found.admit(), found.described
-            answer, _ = await pipeline.predict(request, _headers(context), encode)
+            answer, _ = await pipeline.predict(request, self._headers(context), encode)
             found.finished("grpc", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             return answer
         except asyncio.CancelledError:
@@ -153,6 +165,13 @@ class _Service:
         if served:
             served.statistics.failed(perf_counter_ns() - started)
         await context.abort(code, text)
+
+    def _headers(self, context: Context) -> dict[str, str]:
+        """The call's metadata that is text, as the SDK gives it to models; credentials go no further than the door."""
+        metadata = context.invocation_metadata() or ()
+        if self._guarded is not None:
+            metadata = self._guarded.door.without_credentials(metadata)
+        return {key: value for key, value in metadata if isinstance(value, str)}
 
     async def ServerLive(self, request: Any, context: Context) -> Any:  # noqa: N802
         """The process serves."""
@@ -255,16 +274,13 @@ def _log_value(value: Any) -> pb.LogSettingValue:
     return pb.LogSettingValue(string_param=value)
 
 
-def _headers(context: Context) -> dict[str, str]:
-    """The call's metadata that is text, as the SDK gives it to models."""
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-
-
-def _translated(rpc: Rpc, parse: Callable[[bytes], Any]) -> Rpc:
+def _translated(name: str, rpc: Rpc, parse: Callable[[bytes], Any], guarded: Guarded | None) -> Rpc:
     """The method, from bytes, with our errors as statuses."""
 
     async def call(request: Any, context: Context) -> Any:
         try:
+            if guarded is not None:
+                return await guarded.call(name, rpc, parse, request, context)
             return await rpc(parse(request), context)
         except Exception as error:  # noqa: BLE001 - as in ModelInfer
             code, text = _status(error)
@@ -276,6 +292,8 @@ def _translated(rpc: Rpc, parse: Callable[[bytes], Any]) -> Rpc:
 def _status(error: Exception) -> tuple[StatusCode, str]:
     if isinstance(error, RequestError):
         return StatusCode[error.grpc], str(error)[:_MAX_TEXT]
+    if isinstance(error, AccessError):
+        return StatusCode[error.code], str(error)[:_MAX_TEXT]
     if isinstance(error, DecodeError):
         return StatusCode.INVALID_ARGUMENT, "expected the call's own message, found other bytes"
     _log.error("request failed", exc_info=error)

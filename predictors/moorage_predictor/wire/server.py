@@ -18,9 +18,11 @@ from moorage.api.predictor import PredictorSettings
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire import grpc
+from moorage_predictor.wire.access import gate_of, guarded
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.protocol import limited_protocol, watch
+from moorage_predictor.wire.http.types import Handler
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
 
@@ -63,7 +65,10 @@ class Server:
         self._socket = http_socket
         self.metrics = Metrics(registry)
         self._repository = self._models(load)
-        app = App(self._repository, self.metrics, settings, control=settings.control_endpoints)
+        self._gate = gate_of(settings)
+        app: Handler = App(self._repository, self.metrics, settings, control=settings.control_endpoints)
+        if self._gate is not None:
+            app = guarded(app, self._gate)
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
@@ -78,7 +83,7 @@ class Server:
                 timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        self._grpc = grpc.create_server(self._repository, settings)
+        self._grpc = grpc.create_server(self._repository, settings, self._gate)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
 
@@ -148,5 +153,7 @@ class Server:
             serving, watching = self._tasks
             await serving
             watching.cancel()
+        if self._gate is not None:
+            await self._gate.close()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process
             await asyncio.wait_for(self._repository.close(), max(_CLOSE_S, deadline - loop.time()))

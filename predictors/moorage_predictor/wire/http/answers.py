@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from moorage.access.errors import AccessError
 from moorage_predictor.errors import MethodNotAllowed, RequestError
 from moorage_predictor.wire.http.types import Receive, Scope, Send
 
@@ -59,12 +60,16 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: Exceptio
     """Answer with the error; returns the status. What is not ours says `internal error`, and the log has the rest."""
     if isinstance(error, ClientGoneError):
         return error.status
+    added: Iterable[tuple[bytes, bytes]] = ()
     if isinstance(error, RequestError):
         status, body = error.status, error_body(str(error), error.code)
+    elif isinstance(error, AccessError):
+        status, body = error.status, error_body(str(error), error.code)
+        added = error.headers
     else:
         _log.error("request failed", extra={"path": scope["path"][:200]}, exc_info=error)
         status, body = 500, error_body("internal error", "INTERNAL")
-    headers = [JSON]
+    headers = [JSON, *added]
     if status == 503:
         headers.append((b"retry-after", b"%d" % getattr(error, "retry_after_s", 1)))
     if isinstance(error, MethodNotAllowed):

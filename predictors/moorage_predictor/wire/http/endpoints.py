@@ -8,6 +8,8 @@ from typing import Any, Final, Literal
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from moorage import __version__
+from moorage.access.principal import Role
+from moorage.access.routes import Operation
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import ControlDisabled, InvalidInput, NotFound
 from moorage_predictor.metrics import Metrics
@@ -30,40 +32,63 @@ class Endpoint:
     path: str
     handler: str
     summary: str
+    role: Role | None = "admin"
+    """What a caller needs where callers are known; None: nothing."""
+    operation: Operation | None = "manage"
+    """What it counts as for rate limits; None: nothing."""
     control: bool = False
     """Off without --control-endpoints."""
 
 
-def _both(method: Literal["GET", "POST"], path: str, handler: str, summary: str) -> tuple[Endpoint, Endpoint]:
+def _both(
+    method: Literal["GET", "POST"],
+    path: str,
+    handler: str,
+    summary: str,
+    role: Role | None = "admin",
+    operation: Operation | None = "manage",
+) -> tuple[Endpoint, Endpoint]:
     """With and without a version in the path."""
     versioned = path.replace("{name}", "{name}/versions/{version}")
-    return Endpoint(method, path, handler, summary), Endpoint(method, versioned, handler, summary)
+    return (
+        Endpoint(method, path, handler, summary, role, operation),
+        Endpoint(method, versioned, handler, summary, role, operation),
+    )
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    Endpoint("GET", "/", "alive", "200 as long as the process serves"),
-    Endpoint("GET", "/v2/health/live", "live", "200 as long as the process serves"),
-    Endpoint("GET", "/v2/health/ready", "ready", "200 if every model that must be loaded answers, else 503"),
-    Endpoint("GET", "/metrics", "metrics", "metrics in Prometheus' text format"),
-    Endpoint("GET", "/v1/models", "v1_models", "names of the models"),
-    Endpoint("GET", "/v1/models/{name}", "v1_model", "200 once the model answers, 503 before"),
-    Endpoint("POST", "/v1/models/{name}:predict", "predict", "V1 prediction"),
-    Endpoint("POST", "/v1/models/{name}:explain", "predict", "V1 explanation, where the model gives one"),
-    Endpoint("GET", "/v2", "server", "name, version and extensions of the server"),
-    Endpoint("GET", "/v2/models", "v2_models", "names of the models"),
-    Endpoint("GET", "/v2/models/stats", "statistics", "counts and times of every model"),
-    *_both("GET", "/v2/models/{name}", "model", "inputs, outputs and versions"),
-    *_both("GET", "/v2/models/{name}/ready", "model_ready", "200 once the model answers, 503 before"),
-    *_both("POST", "/v2/models/{name}/infer", "predict", "V2 prediction: JSON, binary or raw"),
-    *_both("GET", "/v2/models/{name}/config", "config", "the configuration, in Triton's form"),
-    *_both("GET", "/v2/models/{name}/stats", "statistics", "counts and times"),
-    Endpoint("GET", "/v2/models/{name}/trace/setting", "model_trace", "trace settings of the model"),
+    Endpoint("GET", "/", "alive", "200 as long as the process serves", None, None),
+    Endpoint("GET", "/v2/health/live", "live", "200 as long as the process serves", None, None),
+    Endpoint(
+        "GET", "/v2/health/ready", "ready", "200 if every model that must be loaded answers, else 503", None, None
+    ),
+    Endpoint("GET", "/metrics", "metrics", "metrics in Prometheus' text format", "read", None),
+    Endpoint("GET", "/v1/models", "v1_models", "names of the models", "read"),
+    Endpoint("GET", "/v1/models/{name}", "v1_model", "200 once the model answers, 503 before", "read"),
+    Endpoint("POST", "/v1/models/{name}:predict", "predict", "V1 prediction", "read-write", "predict"),
+    Endpoint(
+        "POST",
+        "/v1/models/{name}:explain",
+        "predict",
+        "V1 explanation, where the model gives one",
+        "read-write",
+        "predict",
+    ),
+    Endpoint("GET", "/v2", "server", "name, version and extensions of the server", "read"),
+    Endpoint("GET", "/v2/models", "v2_models", "names of the models", "read"),
+    Endpoint("GET", "/v2/models/stats", "statistics", "counts and times of every model", "read"),
+    *_both("GET", "/v2/models/{name}", "model", "inputs, outputs and versions", "read"),
+    *_both("GET", "/v2/models/{name}/ready", "model_ready", "200 once the model answers, 503 before", None, None),
+    *_both("POST", "/v2/models/{name}/infer", "predict", "V2 prediction: JSON, binary or raw", "read-write", "predict"),
+    *_both("GET", "/v2/models/{name}/config", "config", "the configuration, in Triton's form", "read"),
+    *_both("GET", "/v2/models/{name}/stats", "statistics", "counts and times", "read"),
+    Endpoint("GET", "/v2/models/{name}/trace/setting", "model_trace", "trace settings of the model", "read"),
     Endpoint("POST", "/v2/models/{name}/trace/setting", "set_model_trace", "change them", control=True),
-    Endpoint("GET", "/v2/trace/setting", "trace", "trace settings"),
+    Endpoint("GET", "/v2/trace/setting", "trace", "trace settings", "read"),
     Endpoint("POST", "/v2/trace/setting", "set_trace", "change them", control=True),
-    Endpoint("GET", "/v2/logging", "logging", "log settings"),
+    Endpoint("GET", "/v2/logging", "logging", "log settings", "read"),
     Endpoint("POST", "/v2/logging", "set_logging", "change them", control=True),
-    Endpoint("POST", "/v2/repository/index", "index", "every model with its state"),
+    Endpoint("POST", "/v2/repository/index", "index", "every model with its state", "read"),
     Endpoint("POST", "/v2/repository/models/{name}/load", "load", "load it, or load it again", control=True),
     Endpoint("POST", "/v2/repository/models/{name}/unload", "unload", "stop answering", control=True),
 )

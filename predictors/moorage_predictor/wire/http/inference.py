@@ -41,6 +41,11 @@ _SERVERS_OWN: Final = frozenset(
         b"date",
         _HEADER_LENGTH.encode(),
         b"transfer-encoding",
+        # What callers send and no answer has: a model that answers with the headers that it was given must not show them.
+        b"authorization",
+        b"cookie",
+        b"proxy-authorization",
+        b"x-api-key",
     }
 )
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")

@@ -1,0 +1,109 @@
+"""Which role each call to this predictor needs, and who checks it. Called by `wire/server.py` and `wire/grpc.py`; without
+`--access-keys-...` or `--jwt-...` nothing of `moorage.access` stands before a request.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from moorage.access.principal import ANONYMOUS, Principal, Role
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import NotFound, StartError
+
+if TYPE_CHECKING:
+    from moorage.access.asgi import Access, App
+    from moorage.access.gate import Gate
+
+GRPC_ROLES: Final[dict[str, Role | None]] = {
+    "ServerLive": None,
+    "ServerReady": None,
+    "ModelReady": None,
+    "ServerMetadata": "read",
+    "ModelMetadata": "read",
+    "ModelConfig": "read",
+    "ModelStatistics": "read",
+    "RepositoryIndex": "read",
+    "TraceSetting": "read",
+    "LogSettings": "read",
+    "ModelInfer": "read-write",
+    "RepositoryModelLoad": "admin",
+    "RepositoryModelUnload": "admin",
+}
+"""None: open to all. The two settings need more for a change; see `Guarded`."""
+_CHANGES: Final = ("TraceSetting", "LogSettings")
+
+
+def gate_of(settings: PredictorSettings) -> "Gate | None":
+    """What knows callers, if access is configured.
+
+    Raises:
+        StartError: keys cannot be read, or something that is needed is not installed.
+    """
+    if not settings.controls_access:
+        return None
+    from moorage.access.errors import ConfigurationError
+    from moorage.access.gate import Gate
+
+    try:
+        return Gate(settings)
+    except ConfigurationError as error:
+        raise StartError(str(error)) from error
+
+
+def guarded(app: "App", gate: "Gate") -> "Access":
+    """The HTTP application behind the door."""
+    from moorage.access.asgi import Access
+    from moorage.access.routes import Routes, Rule
+    from moorage_predictor.wire.http.answers import send_error
+    from moorage_predictor.wire.http.endpoints import ENDPOINTS
+
+    rules = [Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS]
+    return Access(app, gate, Routes(rules), send_error)
+
+
+class Guarded:
+    """The same for gRPC's methods."""
+
+    def __init__(self, gate: "Gate") -> None:
+        from moorage.access.metadata import Door
+
+        self.door = Door(gate)
+
+    async def infer_caller(self, context: Any) -> Principal:
+        """Who wants a prediction."""
+        return await self.door.caller(context.invocation_metadata(), "read-write")
+
+    def permit_model(self, caller: Principal, model: str) -> None:
+        """Raises `Forbidden` where the model is none of the caller's."""
+        if not caller.may_ask(model):
+            self.door.permit(caller, "read-write", model)
+
+    async def call(
+        self,
+        method: str,
+        rpc: Callable[[Any, Any], Awaitable[Any]],
+        parse: Callable[[bytes], Any],
+        request: bytes,
+        context: Any,
+    ) -> Any:
+        """Call the method, if its caller may. A stranger's message is not even parsed."""
+        role = GRPC_ROLES.get(method, "admin")
+        caller = await self.door.caller(context.invocation_metadata(), role)
+        message = parse(request)
+        if role is not None:
+            if method in _CHANGES and message.settings:
+                role = "admin"
+            self.door.permit(caller, role, _model(message))
+        try:
+            return await rpc(message, context)
+        except NotFound:
+            if caller is ANONYMOUS:
+                raise NotFound("no such model here") from None  # else the message names those that are there
+            raise
+
+
+def _model(message: Any) -> str | None:
+    """The name in any of the service's messages."""
+    for field in ("model_name", "name", "model_or_repository_name"):
+        if found := getattr(message, field, ""):
+            return str(found)
+    return None
