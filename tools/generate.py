@@ -69,7 +69,9 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    yield "Names and labels are API: more may come, none is renamed. `/metrics` of each process has them in Prometheus' text format."
+    yield "Names and labels are API: more may come, none is renamed. `/metrics` has them in Prometheus' text format; of a"
+    yield "predictor with several workers it has the numbers of all of them, whichever is asked. How they are switched on,"
+    yield "and what else a predictor tells: [Observe a model](../how-to/observe-a-model.md)."
     yield ""
     rows = [
         (f"`{m.name}`", m.kind, m.component, ", ".join(f"`{name}`" for name in m.labels), m.help)
@@ -77,11 +79,18 @@ def _metrics() -> Iterator[str]:
     ]
     yield from _table(("name", "type", "of", "labels", "meaning"), rows)
     yield ""
-    yield (
-        "Buckets of the histograms, in seconds: "
-        + ", ".join(f"{edge:g}" for edge in metrics.REQUEST_DURATION.buckets)
-        + "."
-    )
+    yield f"`model` and `version` are `{metrics.UNKNOWN}` where a request named what is not there, and `{metrics.OTHER}` for all"
+    yield "versions together beyond the first `--max-metric-models`. Codes, stages, outcomes and reasons are words of ours. What a"
+    yield "class of yours counts with `prometheus_client` follows after these metrics, also added up over the workers."
+    yield ""
+    yield "## Buckets"
+    yield ""
+    rows = [(f"`{m.name}`", ", ".join(f"{edge:g}" for edge in m.buckets)) for m in metrics.METRICS if m.buckets]
+    yield from _table(("histogram", "upper edges"), rows)
+    yield ""
+    yield "## Questions"
+    for query in metrics.QUERIES:
+        yield from ("", f"{query.question}:", "", "```promql", query.promql, "```")
 
 
 def _conditions() -> Iterator[str]:

@@ -13,10 +13,11 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from moorage_predictor.errors import ModelFault, Overloaded
+from moorage_predictor.telemetry.record import CURRENT, Batch
 
 _log = logging.getLogger(__name__)
 
@@ -59,13 +60,16 @@ class BatchLimits:
 class Item(Generic[Payload]):
     """One request, or a part of one."""
 
-    __slots__ = ("future", "payload", "rows", "since")
+    __slots__ = ("future", "payload", "record", "rows", "since")
 
     def __init__(self, payload: Payload, rows: int, since: float, future: "asyncio.Future[Any]") -> None:
         self.payload = payload
         self.rows = rows
         self.since = since
         self.future = future
+        self.record = CURRENT.get()
+        if self.record is not None and not self.record.entered:
+            self.record.entered = perf_counter_ns()
 
 
 Bucket = list[tuple[int, int, Item[Payload]]]
@@ -201,6 +205,10 @@ class Batcher(Generic[Payload]):
         loop = asyncio.get_running_loop()
         taken, started = loop.time(), perf_counter()
         rows = sum(item.rows for item in batch)
+        together, now = Batch(rows, [item.record for item in batch]), perf_counter_ns()
+        for item in batch:
+            if item.record is not None:
+                item.record.left_queue(together, now)
         try:
             await self._compute(batch, alone)
         finally:

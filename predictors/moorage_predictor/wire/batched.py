@@ -38,6 +38,11 @@ class Batched:
         self._batcher: Batcher[_Request] = Batcher(self._run, limits)
         self._by_rows = True
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a call."""
+        return self._batcher.waiting
+
     def observed_by(self, observe: Observe) -> None:
         """Tell of every batch."""
         self._batcher.observe = observe

@@ -27,6 +27,12 @@ class Described:
         """The same of its outputs."""
         return list(self.model.get_output_types()) if self.model is not None else []
 
+    @property
+    def runs_on(self) -> tuple[str, str]:
+        """The engine and the number format of its forward passes; a class of the user's own decides for itself."""
+        engine, precision = getattr(self.model, "runs_on", ("custom", "custom"))
+        return engine, precision
+
     def parameters(self) -> dict[str, Any]:
         """How the model runs, as it says of itself; models of ours do."""
         give = getattr(self.model, "parameters", None)

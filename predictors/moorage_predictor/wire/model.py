@@ -45,6 +45,17 @@ class ClassifierModel:
         """Tell of every batch."""
         self._stages.batcher.observe = observe
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a forward pass."""
+        return self._stages.batcher.waiting
+
+    @property
+    def runs_on(self) -> tuple[str, str]:
+        """Its engine, and the number format of its forward passes."""
+        engine = self._classifier.engine
+        return engine.get("engine", "eager"), engine.get("precision", "fp32")
+
     def parameters(self) -> dict[str, Any]:
         """How it runs, for the model's config."""
         batching = {"max_batch_size": self._stages.batcher.max_batch_size, **self._stages.split.as_dict()}

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
+from time import perf_counter_ns
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from moorage_predictor.errors import (
     RequestError,
     Unsupported,
 )
+from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.batched import Answer, Batched, Encode, Headers
 from moorage_predictor.wire.lane import Lane, ModelLoop
 from moorage_predictor.wire.messages import TYPES
@@ -122,6 +124,11 @@ class Pipeline:
         if observed_by and observe:
             observed_by(observe)
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a batch."""
+        return self._batched.waiting if self._batched else getattr(self._model, "waiting", 0)
+
     def predict(
         self, payload: Any, headers: Headers, encode: Encode = _as_it_is, arrived: float | None = None
     ) -> Awaitable[Answer]:
@@ -209,7 +216,11 @@ class Pipeline:
         lane = self.lane
 
         async def in_lane(payload: Any, headers: Headers, encode: Encode) -> Answer:
+            record = CURRENT.get()
+
             def call() -> Answer:
+                if record is not None and not record.entered:  # else the queue has seen it
+                    record.taken = perf_counter_ns()
                 response_headers: Headers = {}
                 value = payload
                 for step in steps:

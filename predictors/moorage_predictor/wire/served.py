@@ -25,6 +25,7 @@ from moorage_predictor.errors import (
     RequestError,
 )
 from moorage_predictor.metrics import ModelMetrics
+from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.described import Described
 from moorage_predictor.wire.pipeline import Pipeline
@@ -76,6 +77,7 @@ class Served(Described):
         self._retiring: set[Pipeline] = set()
         self.statistics = Statistics()
         self.metrics = metrics or ModelMetrics()
+        self.metrics.watch(lambda: (self.waiting, self.pending), max_pending)
         self.trace = TraceSettings()
         self.draining = False
         self.starting = False
@@ -125,8 +127,9 @@ class Served(Described):
     def serve(self, model: Any) -> None:
         """From now on answer with this model."""
         old = self.pipeline
-        self.model, self.pipeline = model, Pipeline(model, self._batching, self.statistics.executed)
+        self.model, self.pipeline = model, Pipeline(model, self._batching, self._executed)
         self.described = Described(model)
+        self.metrics.runs_on(*self.described.runs_on)
         self.statistics.batched = self.pipeline.batches
         if callable(tune := getattr(model, "tune", None)):
             self._tune(tune)
@@ -161,6 +164,15 @@ class Served(Described):
     def pending(self) -> int:
         """Requests in work and waiting."""
         return sum(pipeline.active for pipeline in (self.pipeline, *self._retiring) if pipeline)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a forward pass."""
+        return self.pipeline.waiting if self.pipeline else 0
+
+    def _executed(self, rows: int, waited_s: float, run_s: float, requests: int) -> None:
+        self.statistics.executed(rows, waited_s, run_s, requests)
+        self.metrics.batch(rows)
 
     def drain(self) -> None:
         """From now on not ready; requests are still answered while the listeners are open."""
@@ -309,6 +321,12 @@ class Served(Described):
         """Count one answered request, and log where its time went if it is to be traced."""
         started, parsed, inferred, encoded = moments
         self.statistics.succeeded(started, parsed, inferred, encoded, rows)
+        entered = taken = parsed
+        if (record := CURRENT.get()) is not None:
+            entered = record.entered = record.entered or parsed
+            taken = record.taken = record.taken or entered
+            record.started, record.inferred, record.encoded, record.rows = started, inferred, encoded, rows
+        self.metrics.spent(started, entered, taken, inferred, encoded)
         if self.trace.level != "OFF" and self.trace.takes_this_one():
             _log.info(
                 "trace",

@@ -51,7 +51,7 @@ def test_a_metric_is_named_by_its_noun_and_unit(metric: metrics.Metric) -> None:
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert bool(metric.buckets) == (metric.kind == "histogram")
     if metric.kind == "histogram":
-        assert metric.name.endswith("_seconds")
+        assert metric.name.endswith(("_seconds", "_rows"))
     assert list(metric.buckets) == sorted(set(metric.buckets))
     assert all(re.fullmatch(r"[a-z]+", label) for label in metric.labels)
     assert metric.help.endswith(".")

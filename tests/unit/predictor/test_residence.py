@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.predictor.served import Echo
 
+from moorage.api import metrics as m
 from moorage_predictor.errors import LoadFailed, ModelLoadFailed, Overloaded
 from moorage_predictor.storage.versions import VersionFolder
 from moorage_predictor.wire.on_demand import OnDemand
@@ -49,6 +50,10 @@ class TestVictims:
         assert fits([one for one in there if one not in chosen], size_bytes, most, most_bytes)
         for last in range(len(chosen)):
             assert not fits([one for one in there if one not in chosen[:last]], size_bytes, most, most_bytes)
+
+
+def counted(served, metric, *labels):
+    return served.metrics.number(metric, *labels)
 
 
 class Models:
@@ -110,7 +115,7 @@ async def test_the_one_that_was_not_asked_for_the_longest_makes_room(models):
     three.made["a"].admit()
     await three.ask("d")
     assert three.there() == {"a", "c", "d"}
-    assert three.made["b"].metrics.evictions == 1
+    assert counted(three.made["b"], m.MODEL_EVICTIONS) == 1
     assert (three.made["b"].state, three.made["b"].reason) == (
         "UNAVAILABLE",
         "not in memory; the first request loads it",
@@ -190,7 +195,7 @@ async def test_a_load_that_failed_is_told_without_paths_and_not_tried_again_at_o
             await one.ask("a")
     assert one.loaded == ["a"]
     assert one.made["a"].reason == "it could not be loaded; truncated"
-    assert one.made["a"].metrics.loads == {"loaded": 0, "failed": 1}
+    assert counted(one.made["a"], m.MODEL_LOADS, "failed") == 1
     one.broken.clear()
     one.made["a"].allow()
     await one.ask("a")

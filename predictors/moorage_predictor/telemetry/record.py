@@ -1,0 +1,52 @@
+"""What is known of one request, filled in on its way. Made by `http.Observed` and `grpc.observed`, read by them at its end.
+
+    started ─ decode ─ entered ─ queue ─ taken ─ forward ─ inferred ─ encode ─ encoded      (perf_counter_ns)
+
+`entered` is when the request's first row was ready for the model, `taken` when its last row left the queue.
+"""
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+
+class Batch:
+    """One forward pass, of one request or of several."""
+
+    __slots__ = ("records", "rows", "span")
+
+    def __init__(self, rows: int, records: "list[Record | None]") -> None:
+        self.rows = rows
+        self.records = records
+        self.span: Any = None
+        """Of the trace, once somebody has begun it."""
+
+
+class Record:
+    """One request. What it has not come to yet is as the class has it: a request without a model makes few attributes."""
+
+    id = ""
+    """The caller's, if it is one that can be told, else made here."""
+    protocol = ""
+    """v1, v2 or grpc, of predictions."""
+    model = ""
+    version = ""
+    rows = 0
+    batch: Batch | None = None
+    started = 0
+    entered = 0
+    taken = 0
+    inferred = 0
+    encoded = 0
+    """0 if it was not answered with a prediction."""
+    bytes_in = 0
+    bytes_out = 0
+    trace: Any = None
+    """The request's span, if traces are on and this one is recorded."""
+
+    def left_queue(self, batch: Batch, now: int) -> None:
+        """One of its rows is about to be worked on."""
+        self.taken, self.batch = now, batch
+
+
+CURRENT: Final[ContextVar[Record | None]] = ContextVar("moorage.record", default=None)
+"""The request that this task answers."""
