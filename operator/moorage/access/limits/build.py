@@ -1,0 +1,53 @@
+"""Settings -> what counts. Called once by each process: by the predictor's server, and by the process that starts workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from moorage.access.errors import ConfigurationError
+from moorage.access.limits.failure import DEADLINE_S, Guarded
+from moorage.access.limits.limiter import Limiter, Store
+from moorage.access.limits.windows import MemoryStore
+from moorage.api.rate_limits import Operation, RateLimitSettings
+
+
+def limiter(
+    settings: RateLimitSettings, scope: str, workers: int, decided: Callable[[Operation, str, bool], None]
+) -> Limiter:
+    """One process' limiter. Redis need not be there yet.
+
+    Args:
+        settings: at least one rule.
+        scope: what counts together in one Redis, where the settings do not say.
+        workers: processes of this pod.
+        decided: as `Limiter` has it.
+
+    Raises:
+        ConfigurationError: a file cannot be read, holds no URL of a Redis, or a package is missing.
+    """
+    return Limiter(settings.rate_rules, store(settings, scope, workers), decided=decided)
+
+
+def store(settings: RateLimitSettings, scope: str, workers: int) -> Store:
+    """Where this process' counts are. Raises as `limiter`."""
+    processes = settings.rate_limit_replicas * workers
+    if settings.rate_limit_redis_url_file is not None:
+        try:
+            from moorage.access.limits.redis_windows import RedisWindows
+        except ModuleNotFoundError as error:
+            raise ConfigurationError("--rate-limit-redis-url-file: pip install 'moorage[access]' first") from error
+        url = _url(settings.rate_limit_redis_url_file)
+        remote = RedisWindows(url, settings.rate_limit_scope or scope, timeout_s=DEADLINE_S)
+        return Guarded(remote, settings.rate_limit_on_store_failure, processes)
+    if settings.rate_limit_socket is not None:
+        from moorage.access.limits.workers import Client
+
+        return Guarded(Client(settings.rate_limit_socket), "local", workers)
+    return MemoryStore()
+
+
+def _url(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise ConfigurationError(f"--rate-limit-redis-url-file={path}: cannot be read: {reason}") from error

@@ -1,0 +1,127 @@
+"""A store that may be away: a call waits for it at most `DEADLINE_S`, and while it is away, calls do not wait at all. Made by
+`build.py` around Redis and around the counting process of several workers.
+
+    store answers ──────> its verdict
+    late, or an error ──> away: calls get what the choice says at once; one task asks the store until it answers
+
+What the task asks is the same as what calls ask, so that a Redis that can be read and not written is still away.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from moorage.access.limits.limiter import Answer, Unavailable
+from moorage.access.limits.windows import MemoryStore, Rate, Verdict
+from moorage.api.rate_limits import OnStoreFailure
+
+_log = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 0.05
+RETRY_S: Final = 1.0
+_PROBE: Final = ("probe",), (Rate.of(1_000_000, 1),)
+
+
+class RemoteStore(Protocol):
+    """What is guarded."""
+
+    errors: tuple[type[Exception], ...]
+
+    async def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
+        """As `limiter.Store`. Raises one of `errors` where it could not."""
+
+    async def disconnect(self) -> None:
+        """Let go of connections."""
+
+
+class Guarded:
+    """One process'."""
+
+    def __init__(
+        self,
+        store: RemoteStore,
+        on_failure: OnStoreFailure,
+        processes: int = 1,
+        *,
+        deadline_s: float = DEADLINE_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """`processes` share a limit while each counts for itself."""
+        self._store = store
+        self._deadline_s = deadline_s
+        self._retry_s = retry_s
+        self._processes = processes
+        self._instead: Callable[[Sequence[str], Sequence[Rate]], Answer] = {
+            "open": self._open,
+            "closed": self._closed,
+            "local": self._local,
+        }[on_failure]
+        self._memory = MemoryStore()
+        self._shares: dict[Rate, Rate] = {}
+        self._recovery: asyncio.Task[None] | None = None
+        self.away = False
+
+    def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer | Awaitable[Answer]:
+        """See `limiter.Store`."""
+        return self._instead(keys, rates) if self.away else self._ask(keys, rates)
+
+    async def _ask(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._store.take(keys, rates)
+        except TimeoutError:
+            self._is_away("no answer in time")
+        except self._store.errors as error:
+            self._is_away(f"{type(error).__name__}: {error}"[:200])
+        return self._instead(keys, rates)
+
+    def _is_away(self, reason: str) -> None:
+        if self.away:
+            return  # another call has said so
+        self.away = True
+        _log.warning("the rate limits' store is away", extra={"reason": reason})
+        self._recovery = asyncio.get_running_loop().create_task(self._recover())
+
+    async def _recover(self) -> None:
+        while self.away:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await self._store.disconnect()  # after a failover the old server still answers, but cannot write
+            except (TimeoutError, *self._store.errors):
+                pass  # what cannot be closed in time is let go of all the same
+            await asyncio.sleep(self._retry_s)
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await self._store.take(*_PROBE)
+            except (TimeoutError, *self._store.errors):
+                continue
+            except Exception:  # noqa: BLE001 - see the words that are logged
+                _log.exception("the rate limits' store was not asked")  # a fault of ours must not end the asking
+                continue
+            self.away = False
+            self._memory = MemoryStore()
+            _log.info("the rate limits' store is back")
+
+    async def close(self) -> None:
+        """At the end of the process."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+        await self._store.disconnect()
+
+    def _open(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
+        return Unavailable(True, 0)
+
+    def _closed(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
+        return Unavailable(False, max(1, round(self._retry_s)))
+
+    def _local(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
+        return self._memory.take(keys, [self._share(rate) for rate in rates])
+
+    def _share(self, rate: Rate) -> Rate:
+        """One part of the limit; of one that is less than the parts, 1, so that no caller is shut out."""
+        share = self._shares.get(rate)
+        if share is None:
+            limit, length, _ = rate
+            share = self._shares[rate] = Rate.of(max(1, limit // self._processes), length / 1_000_000)
+        return share

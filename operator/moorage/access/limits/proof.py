@@ -1,0 +1,115 @@
+"""The proof that a call has been counted already, by the gateway that passes it on. The gateway signs, the predictor verifies;
+both have the same secret, from one mounted file.
+
+    X-Moorage-Counted: v1.ISSUED_AT.OPERATION.KEY_ID.MAC        key id and MAC in base64 without padding
+
+The MAC (HMAC-SHA256) is also over the request's id and the model, which the predictor sees for itself: a proof is good for one
+request, once, for `LIFE_S` seconds.
+"""
+
+import base64
+import hmac
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from moorage.access.errors import ConfigurationError
+from moorage.api.rate_limits import Operation
+
+HEADER: Final = b"x-moorage-counted"
+REQUEST_ID: Final = b"x-request-id"
+LIFE_S: Final = 60
+SKEW_S: Final = 5
+"""How far the gateway's clock may be ahead."""
+MAX_REMEMBERED: Final = 100_000
+"""Requests of the last minute whose proofs have been used. While there are more, proofs are refused, and calls counted."""
+_LEAST_SECRET: Final = 32
+_LONGEST: Final = 1024
+_LONGEST_ID: Final = 128
+
+
+class Claim(NamedTuple):
+    """What a good proof says."""
+
+    key_id: str
+    """Whom the gateway has counted."""
+    operation: str
+
+
+class Proofs:
+    """Of one process. Whoever only signs remembers nothing."""
+
+    def __init__(self, secret: bytes, now: Callable[[], float] = time.time) -> None:
+        self._secret = secret
+        self._now = now
+        self._used: dict[str, float] = {}
+
+    @classmethod
+    def from_file(cls, path: str) -> "Proofs":
+        """With the file's content as the secret; white space around it is not part of it.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is too short for a secret.
+        """
+        try:
+            secret = Path(path).read_bytes().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        if len(secret) < _LEAST_SECRET:
+            raise ConfigurationError(
+                f"{path}: expected a secret of at least {_LEAST_SECRET} bytes, found {len(secret)}: "
+                "write one with `openssl rand -hex 32`"
+            )
+        return cls(secret)
+
+    def sign(self, key_id: str, request_id: str, model: str | None, operation: Operation) -> str:
+        """The header's value for a call that has been counted."""
+        issued = str(int(self._now()))
+        mac = self._mac(issued, operation, key_id, request_id, model)
+        return f"v1.{issued}.{operation}.{_text(key_id.encode())}.{_text(mac)}"
+
+    def verify(self, value: bytes, request_id: str, model: str | None, operation: Operation) -> Claim | None:
+        """What the proof says, if it is good for this call and was not used before; else None.
+
+        A proof of a batch is good for a prediction: the predictor cannot tell them apart before it reads the body.
+        """
+        parts = value.split(b".") if len(value) <= _LONGEST else []
+        if len(parts) != 5 or parts[0] != b"v1" or not 0 < len(request_id) <= _LONGEST_ID:
+            return None
+        try:
+            issued, stated, key_id = parts[1].decode(), parts[2].decode(), _bytes(parts[3]).decode()
+            issued_at, mac = int(issued), _bytes(parts[4])
+        except ValueError:
+            return None
+        now = self._now()
+        if not hmac.compare_digest(mac, self._mac(issued, stated, key_id, request_id, model)):
+            return None
+        if not now - LIFE_S <= issued_at <= now + SKEW_S:
+            return None
+        if stated != operation and (stated, operation) != ("batch", "predict"):
+            return None
+        return Claim(key_id, stated) if self._use(request_id, now) else None
+
+    def _use(self, request_id: str, now: float) -> bool:
+        used = self._used
+        while used and next(iter(used.values())) < now:
+            del used[next(iter(used))]
+        if request_id in used or len(used) >= MAX_REMEMBERED:
+            return False
+        used[request_id] = now + LIFE_S + SKEW_S
+        return True
+
+    def _mac(self, issued: str, operation: str, key_id: str, request_id: str, model: str | None) -> bytes:
+        # Each field with its length before it: no two lists of fields are the same bytes.
+        fields = [field.encode() for field in ("v1", issued, operation, key_id, request_id, model or "")]
+        message = b"".join(b"%d:%b" % (len(field), field) for field in fields)
+        return hmac.digest(self._secret, message, "sha256")
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: bytes) -> bytes:
+    return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,129 @@
+"""Moving windows in this process' memory: never more than so many calls in any stretch of one window's length. `Limiter` asks
+`MemoryStore`; `redis_windows.py` does the same in Redis, for all replicas.
+
+What is kept of one window are its calls, oldest first, as the moment at which each leaves it and how many leave then:
+
+    now ──┐      each call leaves one length after it came
+    [ 61.2 x1 | 61.9 x1 | 75.0 x3 ]   used = 5
+
+Up to `EXACT` calls each has its own moment. Of larger limits those that come within a thousandth of the length leave together,
+with the last of them: memory and time are bounded for limits of any size, and the limit still holds in every window.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+EXACT: Final = 1000
+MAX_WINDOWS: Final = 100_000
+"""Of all callers and rules together; beyond it those that were made first are forgotten."""
+_LOOKED_AT: Final = 2
+"""Old windows that each new one has looked at: more go than come, so that those of callers who have gone do not pile up."""
+
+
+class Rate(NamedTuple):
+    """One limit, in the stores' units."""
+
+    limit: int
+    length_us: int
+    step_us: int
+    """Calls within one step leave together."""
+
+    @classmethod
+    def of(cls, limit: int, length_s: float) -> "Rate":
+        """So many calls in so many seconds."""
+        length = round(length_s * 1_000_000)
+        return cls(limit, length, 1 if limit <= EXACT else length // EXACT)
+
+
+class Verdict(NamedTuple):
+    """What a store says of one call: it was counted by all of its limits, or by none."""
+
+    allowed: bool
+    now_us: int
+    """The store's clock, which says nothing outside of the verdict."""
+    windows: tuple[tuple[int, int], ...]
+    """For each limit the calls in the window, this one among them if it was counted, and when the oldest one leaves it."""
+
+
+class Window:
+    """The calls of one caller by one rule. Times are whole microseconds of any one clock that never goes back."""
+
+    __slots__ = ("_calls", "_leave", "used")
+
+    def __init__(self) -> None:
+        self._leave: deque[int] = deque()
+        self._calls: deque[int] = deque()
+        self.used = 0
+
+    def forget(self, now: int) -> int:
+        """Let go of the calls that have left; returns how many are in it."""
+        leave = self._leave
+        while leave and leave[0] <= now:
+            leave.popleft()
+            self.used -= self._calls.popleft()
+        return self.used
+
+    def add(self, now: int, length: int, step: int) -> None:
+        """One call more."""
+        at = now + length
+        if step > 1:
+            at = -(-at // step) * step
+        if self._leave and self._leave[-1] == at:
+            self._calls[-1] += 1
+        else:
+            self._leave.append(at)
+            self._calls.append(1)
+        self.used += 1
+
+    def next(self, now: int) -> int:
+        """When the oldest call leaves."""
+        return self._leave[0] if self._leave else now
+
+
+class MemoryStore:
+    """The windows of one process. Not for several threads: the event loop alone asks."""
+
+    def __init__(self, clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000) -> None:
+        self._clock = clock_us
+        self._windows: dict[str, Window] = {}
+        self._made = 0
+
+    def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
+        """Count a call in the window of each key, if all have room by the rate in the same place; else in none."""
+        now = self._clock()
+        if len(keys) == 1:  # the most usual, in half the time
+            window = self._windows.get(keys[0]) or self._new(keys[0])
+            limit, length, step = rates[0]
+            if allowed := window.forget(now) < limit:
+                window.add(now, length, step)
+            verdict = Verdict(allowed, now, ((window.used, window.next(now)),))
+        else:
+            windows = [self._windows.get(key) or self._new(key) for key in keys]
+            room = [window.forget(now) < rate.limit for window, rate in zip(windows, rates, strict=True)]
+            allowed = False not in room  # each is asked: those after a full one have calls to let go of, too
+            if allowed:
+                for window, (_, length, step) in zip(windows, rates, strict=True):
+                    window.add(now, length, step)
+            verdict = Verdict(allowed, now, tuple([(window.used, window.next(now)) for window in windows]))
+        if self._made:
+            self._tidy(now)
+        return verdict
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def _new(self, key: str) -> Window:
+        window = self._windows[key] = Window()
+        self._made += 1
+        return window
+
+    def _tidy(self, now: int) -> None:
+        windows = self._windows
+        for key in list(islice(windows, _LOOKED_AT * self._made)):
+            window = windows.pop(key)
+            if window.forget(now) and len(windows) < MAX_WINDOWS:
+                windows[key] = window  # in use: looked at again when all others have been
+        self._made = 0
