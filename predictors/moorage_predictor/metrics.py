@@ -4,11 +4,13 @@ The hot path adds to numbers of our own, which become Prometheus' families when 
 several calls for each request. Only the event loop counts. The registry is an argument, so a test can build two.
 """
 
+import asyncio
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from moorage.api import metrics as m
@@ -16,6 +18,9 @@ from moorage_predictor.telemetry.exposition import families
 from moorage_predictor.telemetry.process import gpu_bytes, usage
 from moorage_predictor.telemetry.store import UNSET, Numbers, Store, merged
 
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+MULTIPROCESS_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""In the environment of each of several workers: `prometheus_client` counts there what models count with it."""
 _EDGES: Final = m.REQUEST_DURATION.buckets
 _STAGE_EDGES: Final = m.STAGE_DURATION.buckets
 _ROW_EDGES: Final = m.BATCH_ROWS.buckets
@@ -220,12 +225,27 @@ class Metrics:
         for device, size in gpu_bytes().items():
             self._store.values[self._store.place(m.GPU_MEMORY, (self._worker, device))] = size
 
+    async def text(self) -> bytes:
+        """For a scrape: ours first, then what models and libraries have counted themselves. Made in a thread."""
+        self.refresh()
+        return await asyncio.to_thread(lambda: generate_latest(self.registry) + generate_latest(_others()))
+
     def collect(self) -> Iterator[Metric]:
         """For the registry."""
-        self.refresh()
         numbers = merged(self._store.all_numbers())
         numbers.update(_processes(self._store.processes()))
         return families(numbers)
+
+
+def _others() -> CollectorRegistry:
+    """The default registry; of several workers, what all have counted in the library's own multiprocess mode."""
+    if not os.environ.get(MULTIPROCESS_DIR):
+        return REGISTRY
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def _processes(workers: list[tuple[str, int]]) -> Numbers:

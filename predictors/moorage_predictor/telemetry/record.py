@@ -40,8 +40,19 @@ class Record:
     """0 if it was not answered with a prediction."""
     bytes_in = 0
     bytes_out = 0
-    trace: Any = None
-    """The request's span, if traces are on and this one is recorded."""
+    began = 0
+    """When it came, by the same clock; where that is of interest."""
+    caller = ""
+    """Over gRPC: the caller's id."""
+    trace_id = ""
+    span: Any = None
+    """Of OpenTelemetry, if traces are on."""
+    answer_headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What the answer tells of the trace."""
+
+    def of(self, protocol: str, model: str, version: str) -> None:
+        """It asked this model for a prediction."""
+        self.protocol, self.model, self.version = protocol, model, version
 
     def left_queue(self, batch: Batch, now: int) -> None:
         """One of its rows is about to be worked on."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from moorage.access.principal import ANONYMOUS, Principal, Role
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import NotFound, StartError
+from moorage_predictor.telemetry.record import CURRENT
 
 if TYPE_CHECKING:
     from moorage.access.asgi import Access, App
@@ -60,6 +61,13 @@ def guarded(app: "App", gate: "Gate") -> "Access":
     return Access(app, gate, Routes(rules), send_error)
 
 
+def _noted(caller: Principal) -> Principal:
+    """For the request's log line."""
+    if (record := CURRENT.get()) is not None:
+        record.caller = caller.id
+    return caller
+
+
 class Guarded:
     """The same for gRPC's methods."""
 
@@ -70,7 +78,7 @@ class Guarded:
 
     async def infer_caller(self, context: Any) -> Principal:
         """Who wants a prediction."""
-        return await self.door.caller(context.invocation_metadata(), "read-write")
+        return _noted(await self.door.caller(context.invocation_metadata(), "read-write"))
 
     def permit_model(self, caller: Principal, model: str) -> None:
         """Raises `Forbidden` where the model is none of the caller's."""
@@ -87,7 +95,7 @@ class Guarded:
     ) -> Any:
         """Call the method, if its caller may. A stranger's message is not even parsed."""
         role = GRPC_ROLES.get(method, "admin")
-        caller = await self.door.caller(context.invocation_metadata(), role)
+        caller = _noted(await self.door.caller(context.invocation_metadata(), role))
         message = parse(request)
         if role is not None:
             if method in _CHANGES and message.settings:

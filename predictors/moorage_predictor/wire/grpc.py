@@ -19,6 +19,9 @@ from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
+from moorage_predictor.telemetry.grpc import observed
+from moorage_predictor.telemetry.observer import Observer
+from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.access import Guarded
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import PARSE_HERE, rows_of
@@ -43,7 +46,8 @@ _MAX_TEXT: Final = 1000
 
 
 def create_server(
-    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None
+    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None,
+    observer: Observer | None = None,
 ) -> aio.Server | Guard:
     """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`. `gate` knows the callers.
 
@@ -62,6 +66,8 @@ def create_server(
     handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
         service.ModelInfer, response_serializer=pb.ModelInferResponse.SerializeToString
     )
+    if observer is not None:
+        handlers = {name: observed(name, handler, observer) for name, handler in handlers.items()}
     options = [
         # Off unless workers share the port: a second predictor on it must fail, not share it.
         ("grpc.so_reuseport", 1 if settings.http_fd is not None else 0),
@@ -160,8 +166,13 @@ class _Service:
         except Exception as error:  # noqa: BLE001 - the process's one catch-all for gRPC: logged, counted, answered
             code, text = _status(error)
         finally:
+            seconds = (perf_counter_ns() - started) / 1e9
             if served:
-                served.metrics.grpc.answered(code.name, (perf_counter_ns() - started) / 1e9)
+                served.metrics.grpc.answered(code.name, seconds)
+                if (record := CURRENT.get()) is not None:
+                    record.of("grpc", served.name, served.version)
+            elif code is StatusCode.NOT_FOUND:
+                self._repository.unknown.grpc.answered(code.name, seconds)
         if served:
             served.statistics.failed(perf_counter_ns() - started)
         await context.abort(code, text)

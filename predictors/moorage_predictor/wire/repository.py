@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from moorage_predictor.errors import ModelLoadFailed, NotFound
+from moorage_predictor.metrics import ModelMetrics
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.served import Served
 from moorage_predictor.wire.tensor import short
@@ -40,6 +41,8 @@ class Repository:
         self.draining = False
         self.trace = TraceSettings()
         """Of every model that has no settings of its own."""
+        self.unknown = ModelMetrics()
+        """Counts requests for models that are not there."""
         self.changed: Callable[[], None] = lambda: None
         """Called when a version has come or gone."""
         for served in models:

@@ -23,13 +23,22 @@ _SHOWN: int = 80
 class App:
     """Of one process."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, limits: RequestLimits, *, control: bool) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        limits: RequestLimits,
+        *,
+        control: bool,
+        metrics_apart: bool = False,
+    ) -> None:
+        """With `metrics_apart` they are told elsewhere."""
         bodies = BodyReader(limits)
         self._repository = repository
         self._inference = Inference(limits, bodies)
         repository.changed = self._rebuild
         self._rebuild()
-        endpoints = Endpoints(repository, metrics, limits, bodies, control=control)
+        endpoints = Endpoints(repository, metrics, limits, bodies, control=control, metrics_apart=metrics_apart)
         self._table = [
             (re.compile(_pattern(endpoint.path)), endpoint.method, getattr(endpoints, endpoint.handler))
             for endpoint in ENDPOINTS

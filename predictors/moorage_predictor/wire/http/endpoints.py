@@ -3,9 +3,8 @@ the inventory all read. Called by `app.py`.
 """
 
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any, Final, Literal
-
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from moorage import __version__
 from moorage.access.principal import Role
@@ -18,6 +17,7 @@ from moorage_predictor.wire.decode import parse_object
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.http.answers import send_json, send_parts
 from moorage_predictor.wire.http.body import BodyReader
+from moorage_predictor.wire.http.metrics import METRICS_TYPE
 from moorage_predictor.wire.http.types import Receive, Scope, Send
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
@@ -98,8 +98,16 @@ class Endpoints:
     """The handlers. Each answers itself, or raises a `RequestError`."""
 
     def __init__(
-        self, repository: Repository, metrics: Metrics, limits: RequestLimits, bodies: BodyReader, *, control: bool
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        limits: RequestLimits,
+        bodies: BodyReader,
+        *,
+        control: bool,
+        metrics_apart: bool,
     ) -> None:
+        self._metrics_apart = metrics_apart
         self._repository = repository
         self._metrics = metrics
         self._limits = limits
@@ -123,9 +131,10 @@ class Endpoints:
         await send_json(send, {"ready": ready, **why}, 200 if ready else 503)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ours first, then the SDK's and the process's own from the default registry."""
-        text = generate_latest(self._metrics.registry) + generate_latest(REGISTRY)
-        await send_parts(send, [text], ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
+        """Ours first, then what models and libraries have counted themselves."""
+        if self._metrics_apart:
+            raise NotFound("no metrics here: they have a port of their own, --metrics-port")
+        await send_parts(send, [await self._metrics.text()], (METRICS_TYPE,))
 
     async def v1_models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Names."""
@@ -150,8 +159,15 @@ class Endpoints:
 
     async def predict(self, scope: Scope, receive: Receive, send: Send, name: str, version: str = "") -> None:
         """A prediction that the application's dictionary of paths does not hold, so its model or version is unknown."""
-        self._repository.find(name, version)
-        raise NotFound(f"no such path here: {scope['path'][:80]}")
+        started = perf_counter_ns()
+        try:
+            self._repository.find(name, version)
+            raise NotFound(f"no such path here: {scope['path'][:80]}")
+        except NotFound as error:
+            unknown = self._repository.unknown
+            counted = unknown.v2 if scope["path"].startswith("/v2/") else unknown.v1
+            counted.answered(error.status, (perf_counter_ns() - started) / 1e9)
+            raise
 
     async def server(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The server itself."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol
 
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
+from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire import cloudevents
 from moorage_predictor.wire.decode import PARSE_HERE, infer_request, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
@@ -46,6 +47,7 @@ _SERVERS_OWN: Final = frozenset(
         b"cookie",
         b"proxy-authorization",
         b"x-api-key",
+        b"x-request-id",
     }
 )
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -169,6 +171,8 @@ class Inference:
                 if "moorage.held" in scope:
                     self._bodies.release(scope)
             served: Served = scope.get(SERVED) or route.newest
+            if (record := CURRENT.get()) is not None:
+                record.of(protocol, served.name, served.version)
             counted = served.metrics.v2 if protocol == "v2" else served.metrics.v1
             counted.answered(status, (perf_counter_ns() - started) / 1e9)
 
