@@ -1,0 +1,223 @@
+"""Keys in a real Redis: changes count for all servers, an absence is survived for a stated time, and nobody waits for it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from redis import Redis
+from tests.servers import program
+from tests.unit.access.callers import header, made_key
+
+from moorage.access import gate as gates
+from moorage.access import redis_store
+from moorage.access.errors import StoreAway, Unauthenticated
+from moorage.access.gate import Gate
+from moorage.api.access import AccessSettings
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class RedisServer:
+    """One of its own on a free port of this machine, without a disk."""
+
+    def __init__(self, folder, *options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._argv = [
+            program("redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+            *options,
+        ]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL)
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        self.stop()
+        raise RuntimeError("redis-server did not start")
+
+    def signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prompt(monkeypatch):
+    """Every look is due."""
+    monkeypatch.setattr(gates, "REMEMBER_S", 0.0)
+    monkeypatch.setattr(redis_store, "LOOK_S", 0.0)
+    monkeypatch.setattr(redis_store, "RETRY_S", 0.0)
+
+
+@contextlib.asynccontextmanager
+async def opened(server):
+    gate = Gate(AccessSettings(access_keys_redis_url=server.url))
+    try:
+        yield gate
+    finally:
+        await gate.close()
+
+
+async def put(server, stored):
+    await redis_store.write(server.url, stored, 5)
+
+
+async def test_a_key_counts_for_every_server_once_it_is_written_and_no_more_once_it_is_revoked(redis, prompt):
+    key, stored = made_key()
+    async with opened(redis) as one, opened(redis) as two:
+        for gate in (one, two):
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(key))
+        await put(redis, stored)
+        for gate in (one, two):
+            assert (await gate.authenticate(header(key))).id == "alice"
+        await put(redis, stored.model_copy(update={"revoked": stored.created}))
+        for gate in (one, two):
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(key))
+    assert await redis_store.read(redis.url, 5) == [stored.model_copy(update={"revoked": stored.created})]
+
+
+async def test_an_unknown_key_never_makes_the_server_ask_redis(redis):
+    key, stored = made_key()
+    await put(redis, stored)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(key))
+        with Redis.from_url(redis.url) as client:
+            before = client.info("stats")["total_commands_processed"]
+            for number in range(50):
+                with pytest.raises(Unauthenticated):
+                    await gate.authenticate(header(made_key(f"unknown-{number}")[0]))
+            assert client.info("stats")["total_commands_processed"] - before <= 2 + 2  # our own, and one look
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_while_redis_is_away_known_keys_work_for_ten_minutes_and_then_it_is_said_that_it_is_away(
+    how, redis, prompt, monkeypatch
+):
+    key, stored = made_key()
+    await put(redis, stored)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(key))
+        redis.stop() if how == "killed" else redis.signal(signal.SIGSTOP)
+        try:
+            assert await gate.authenticate(header(key))
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(made_key("unknown")[0]))
+            [store] = gate._stores
+            store._read_at -= redis_store.KEEP_S
+            with pytest.raises(StoreAway, match="the store of keys does not answer"):
+                await gate.authenticate(header(key))
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header("malformed"))
+        finally:
+            redis.start() if how == "killed" else redis.signal(signal.SIGCONT)
+        if how == "killed":
+            await put(redis, stored)
+        for _ in range(100):
+            with contextlib.suppress(StoreAway):
+                assert await gate.authenticate(header(key))
+                break
+            await asyncio.sleep(0.05)
+        else:
+            pytest.fail("it did not come back")
+
+
+async def test_a_frozen_redis_is_waited_for_once_a_second_and_no_longer_than_its_timeout(redis, monkeypatch):
+    monkeypatch.setattr(gates, "REMEMBER_S", 0.0)
+    key, stored = made_key()
+    await put(redis, stored)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(key))
+        [store] = gate._stores
+        looks = []
+        real = store.refresh
+        monkeypatch.setattr(store, "refresh", lambda: looks.append(1) or real())
+        store._next_look = 0.0
+        redis.signal(signal.SIGSTOP)
+        try:
+            for _ in range(20):
+                assert await gate.authenticate(header(key))
+        finally:
+            redis.signal(signal.SIGCONT)
+    assert len(looks) == 1
+
+
+async def test_a_server_starts_while_redis_is_away_and_says_so_to_those_with_a_key(tmp_path):
+    server = RedisServer(tmp_path)
+    server.stop()
+    async with opened(server) as gate:
+        with pytest.raises(StoreAway):
+            await gate.authenticate(header(made_key()[0]))
+        with pytest.raises(Unauthenticated):
+            await gate.authenticate([])
+
+
+async def test_a_flushed_redis_has_no_keys(redis, prompt):
+    key, stored = made_key()
+    await put(redis, stored)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(key))
+        with Redis.from_url(redis.url) as client:
+            client.flushall()
+        with pytest.raises(Unauthenticated):
+            await gate.authenticate(header(key))
+
+
+async def test_a_broken_document_in_redis_changes_nothing(redis, prompt, caplog):
+    key, stored = made_key()
+    await put(redis, stored)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(key))
+        with Redis.from_url(redis.url) as client:
+            client.hset(redis_store.KEYS, "bad", "{")
+            client.incr(redis_store.VERSION)
+        assert await gate.authenticate(header(key))
+    assert redis.url not in caplog.text
+    assert stored.hash not in caplog.text
+
+
+async def test_a_password_is_taken_from_a_file_and_never_shown(tmp_path, caplog):
+    server = RedisServer(tmp_path, "--requirepass", "s3cret")
+    try:
+        (tmp_path / "url").write_text(f"redis://:s3cret@127.0.0.1:{server.port}/0\n")
+        key, stored = made_key()
+        await redis_store.write((tmp_path / "url").read_text().strip(), stored, 5)
+        gate = Gate(AccessSettings(access_keys_redis_url_file=str(tmp_path / "url")))
+        assert await gate.authenticate(header(key))
+        await gate.close()
+        wrong = Gate(AccessSettings(access_keys_redis_url=f"redis://:wr0ng@127.0.0.1:{server.port}/0"))
+        with pytest.raises(StoreAway):
+            await wrong.authenticate(header(key))
+        await wrong.close()
+        assert "s3cret" not in caplog.text
+        assert "wr0ng" not in caplog.text + repr(AccessSettings(access_keys_redis_url="redis://:wr0ng@h"))
+    finally:
+        server.stop()
