@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from moorage.api.access import ACCESS_FROM_ENV, AccessSettings
 from moorage.api.limits import RequestLimits
+from moorage.api.rate_limits import RateLimitSettings
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
@@ -30,7 +31,7 @@ ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 TASK_PATTERN: Final = r"^(image-classification|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
 
-_REPEATED: Final = frozenset({"storage_allow_hosts", "preload", "jwt_algorithms"})
+_REPEATED: Final = frozenset({"storage_allow_hosts", "preload", "jwt_algorithms", "rate_limit", "trusted_proxies"})
 _PRECISIONS_OF: Final = {
     "auto": ("fp32", "bf16", "fp16", "int8", "auto"),
     "eager": ("fp32", "bf16", "fp16", "auto"),
@@ -47,7 +48,7 @@ def ready_path(model_name: str) -> str:
     return f"/v2/models/{model_name}/ready"
 
 
-class PredictorSettings(AccessSettings, RequestLimits):
+class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
 
     model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")

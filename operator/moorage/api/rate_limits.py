@@ -8,7 +8,7 @@ import ipaddress
 import re
 from typing import Final, Literal, NamedTuple, Self, cast, get_args
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Per = Literal["second", "minute", "hour", "day"]
 By = Literal["caller", "key", "subject", "ip"]
@@ -73,6 +73,8 @@ def _one_of(choices: object, name: str, value: str) -> str:
 class RateLimitSettings(BaseModel):
     """Options of a predictor. Without `rate_limit` nothing is counted and nothing of it is loaded."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     rate_limit: tuple[str, ...] = Field(
         default=(),
         max_length=64,
@@ -94,7 +96,7 @@ class RateLimitSettings(BaseModel):
         default=1,
         ge=1,
         le=100_000,
-        description="How many replicas there are at most: each one's share of a limit is one of so many, for `local`.",
+        description="How many replicas there are at most: for `local`, each one's share of a limit is one of so many parts.",
     )
     rate_limit_scope: str | None = Field(
         default=None,

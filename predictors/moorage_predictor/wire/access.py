@@ -13,6 +13,7 @@ from moorage_predictor.telemetry.record import CURRENT
 if TYPE_CHECKING:
     from moorage.access.asgi import Access, App
     from moorage.access.gate import Gate
+    from moorage_predictor.wire.rate_limits import Limits
 
 GRPC_ROLES: Final[dict[str, Role | None]] = {
     "ServerLive": None,
@@ -71,10 +72,11 @@ def _noted(caller: Principal) -> Principal:
 class Guarded:
     """The same for gRPC's methods."""
 
-    def __init__(self, gate: "Gate") -> None:
+    def __init__(self, gate: "Gate", limits: "Limits | None" = None) -> None:
         from moorage.access.metadata import Door
 
         self.door = Door(gate)
+        self._limits = limits
 
     async def infer_caller(self, context: Any) -> Principal:
         """Who wants a prediction."""
@@ -100,7 +102,9 @@ class Guarded:
         if role is not None:
             if method in _CHANGES and message.settings:
                 role = "admin"
-            self.door.permit(caller, role, _model(message))
+            self.door.permit(caller, role, model_of(message))
+        if self._limits is not None:
+            await self._limits.count(method, context, caller, model_of(message))
         try:
             return await rpc(message, context)
         except NotFound:
@@ -109,7 +113,7 @@ class Guarded:
             raise
 
 
-def _model(message: Any) -> str | None:
+def model_of(message: Any) -> str | None:
     """The name in any of the service's messages."""
     for field in ("model_name", "name", "model_or_repository_name"):
         if found := getattr(message, field, ""):

@@ -22,17 +22,19 @@ from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, 
 from moorage_predictor.telemetry.grpc import observed
 from moorage_predictor.telemetry.observer import Observer
 from moorage_predictor.telemetry.record import CURRENT
-from moorage_predictor.wire.access import Guarded
+from moorage_predictor.wire.access import Guarded, model_of
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import PARSE_HERE, rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_guard import Guard
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 from moorage_predictor.wire.messages import InferResponse
+from moorage_predictor.wire.rate_limits import needs_addresses
 from moorage_predictor.wire.repository import Repository
 
 if TYPE_CHECKING:
     from moorage.access.gate import Gate
+    from moorage_predictor.wire.rate_limits import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -46,19 +48,20 @@ _MAX_TEXT: Final = 1000
 
 
 def create_server(
-    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None,
+    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None, limits: "Limits | None" = None,
     observer: Observer | None = None,
 ) -> aio.Server | Guard:
-    """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`. `gate` knows the callers.
+    """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`. `gate` knows the callers,
+    `limits` how often they call.
 
     Raises:
         StartError: the one that is asked for is not installed.
     """
-    guarded = None if gate is None else Guarded(gate)
-    service = _Service(repository, settings, guarded)
+    guarded = None if gate is None else Guarded(gate, limits)
+    service = _Service(repository, settings, guarded, limits)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _translated(name, getattr(service, name), request.FromString, guarded),
+            _translated(name, getattr(service, name), request.FromString, guarded, limits),
             response_serializer=answer.SerializeToString,
         )
         for name, (request, answer) in _CALLS.items()
@@ -92,6 +95,13 @@ def _native(settings: PredictorSettings) -> Any:
     """The module whose server does HTTP/2 outside the interpreter's lock, unless the other is asked for."""
     if settings.grpc_server == "grpcio":
         return None
+    if needs_addresses(settings):
+        if settings.grpc_server == "auto":
+            return None
+        raise StartError(
+            "--grpc-server=native: it does not know its callers' addresses, by which --rate-limit counts callers without "
+            "keys: use grpcio or auto"
+        )
     try:
         import pygrpc_native.aio as native  # `from pygrpc_native import aio` never ends
     except ImportError as error:
@@ -120,8 +130,11 @@ _CALLS: Final[dict[str, tuple[Any, Any]]] = {
 class _Service:
     """One method a call; each returns its message or raises a `RequestError`."""
 
-    def __init__(self, repository: Repository, settings: PredictorSettings, guarded: Guarded | None) -> None:
+    def __init__(
+        self, repository: Repository, settings: PredictorSettings, guarded: Guarded | None, limits: "Limits | None"
+    ) -> None:
         self._guarded = guarded
+        self._rate_limits = limits
         self._repository = repository
         self._limits = settings
         self._control = settings.control_endpoints
@@ -137,6 +150,9 @@ class _Service:
             message = pb.ModelInferRequest.FromString(body)
             if caller is not None and self._guarded is not None:
                 self._guarded.permit_model(caller, message.model_name)
+            counted = None
+            if self._rate_limits is not None:
+                counted = await self._rate_limits.count("ModelInfer", context, caller, message.model_name)
             route = self._repository.route(message.model_name, message.model_version)
             found = served = route.newest
             if found.pipeline is None:
@@ -148,6 +164,8 @@ class _Service:
             else:
                 request = infer_request(message, found.version, self._limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
+            if counted is not None and rows > 1:
+                await counted.take("batch")
 
             def encode(result: Any) -> Any:
                 nonlocal inferred
@@ -182,6 +200,8 @@ class _Service:
         metadata = context.invocation_metadata() or ()
         if self._guarded is not None:
             metadata = self._guarded.door.without_credentials(metadata)
+        if self._rate_limits is not None:
+            metadata = self._rate_limits.without_proof(metadata)
         return {key: value for key, value in metadata if isinstance(value, str)}
 
     async def ServerLive(self, request: Any, context: Context) -> Any:  # noqa: N802
@@ -285,14 +305,19 @@ def _log_value(value: Any) -> pb.LogSettingValue:
     return pb.LogSettingValue(string_param=value)
 
 
-def _translated(name: str, rpc: Rpc, parse: Callable[[bytes], Any], guarded: Guarded | None) -> Rpc:
+def _translated(
+    name: str, rpc: Rpc, parse: Callable[[bytes], Any], guarded: Guarded | None, limits: "Limits | None"
+) -> Rpc:
     """The method, from bytes, with our errors as statuses."""
 
     async def call(request: Any, context: Context) -> Any:
         try:
             if guarded is not None:
                 return await guarded.call(name, rpc, parse, request, context)
-            return await rpc(parse(request), context)
+            message = parse(request)
+            if limits is not None:
+                await limits.count(name, context, None, model_of(message))
+            return await rpc(message, context)
         except Exception as error:  # noqa: BLE001 - as in ModelInfer
             code, text = _status(error)
         await context.abort(code, text)

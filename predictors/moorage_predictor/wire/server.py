@@ -23,6 +23,7 @@ from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.protocol import limited_protocol, watch
 from moorage_predictor.wire.http.types import Handler
+from moorage_predictor.wire.rate_limits import limits_of
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
 
@@ -67,6 +68,9 @@ class Server:
         self._repository = self._models(load)
         self._gate = gate_of(settings)
         app: Handler = App(self._repository, self.metrics, settings, control=settings.control_endpoints)
+        self._limits = limits_of(settings, self.metrics)
+        if self._limits is not None:
+            app = self._limits.counted(app)
         if self._gate is not None:
             app = guarded(app, self._gate)
         self._http = _HttpServer(
@@ -83,7 +87,7 @@ class Server:
                 timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        self._grpc = grpc.create_server(self._repository, settings, self._gate)
+        self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
 
@@ -155,5 +159,7 @@ class Server:
             watching.cancel()
         if self._gate is not None:
             await self._gate.close()
+        if self._limits is not None:
+            await self._limits.close()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process
             await asyncio.wait_for(self._repository.close(), max(_CLOSE_S, deadline - loop.time()))

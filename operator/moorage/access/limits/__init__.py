@@ -6,5 +6,11 @@ predictor's gRPC service, once the caller is known.
                     │                          -> failure.Guarded(redis_store.RedisWindows) (all replicas)
                     └── Decision: headers, or 429
 
-Nothing is imported here: what is off is not loaded.
+Nothing of it is imported here: what is off is not loaded.
 """
+
+from typing import Final
+
+COUNT_BATCH: Final = "moorage.count_batch"
+"""In the ASGI scope of a prediction, where a rule speaks of batches: to be awaited once the body is known to have several
+rows. It raises an `AccessError` for the caller to be answered with."""

@@ -6,20 +6,17 @@ Access -> RateLimits -> application
              └── none: 429, before a byte of the body is read
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable
+from typing import Any
 
 from moorage.access.asgi import ROUTE, App, Receive, Refuse, Scope, Send
+from moorage.access.limits import COUNT_BATCH
 from moorage.access.limits.addresses import Addresses
 from moorage.access.limits.decision import Decision, refusal, tighter
 from moorage.access.limits.limiter import Limiter
 from moorage.access.limits.proof import HEADER, REQUEST_ID, Proofs
 from moorage.access.principal import ANONYMOUS, PRINCIPAL, Principal
 from moorage.access.routes import Route, Routes
-
-COUNT_BATCH: Final = "moorage.count_batch"
-"""In the scope of a prediction, where a rule speaks of batches: to be awaited once the body is known to have several rows.
-It raises a `RateLimited` or `LimitsAway` for the caller to be answered with."""
 
 
 class RateLimits:
@@ -110,6 +107,3 @@ class _Batch:
         self._answer.decision = tighter(self._answer.decision, decision)
         if decision is not None and not decision.allowed:
             raise refusal(decision)
-
-
-CountBatch = Callable[[], Awaitable[None]]

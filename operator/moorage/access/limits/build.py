@@ -1,35 +1,24 @@
-"""Settings -> what counts. Called once by each process: by the predictor's server, and by the process that starts workers."""
+"""Settings -> where the counts are. Called once by each process that serves."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from moorage.access.errors import ConfigurationError
 from moorage.access.limits.failure import DEADLINE_S, Guarded
-from moorage.access.limits.limiter import Limiter, Store
+from moorage.access.limits.limiter import Store
 from moorage.access.limits.windows import MemoryStore
-from moorage.api.rate_limits import Operation, RateLimitSettings
+from moorage.api.rate_limits import RateLimitSettings
 
 
-def limiter(
-    settings: RateLimitSettings, scope: str, workers: int, decided: Callable[[Operation, str, bool], None]
-) -> Limiter:
-    """One process' limiter. Redis need not be there yet.
+def store(settings: RateLimitSettings, scope: str) -> Store:
+    """Where this process' counts are. Redis need not be there yet.
 
     Args:
         settings: at least one rule.
         scope: what counts together in one Redis, where the settings do not say.
-        workers: processes of this pod.
-        decided: as `Limiter` has it.
 
     Raises:
         ConfigurationError: a file cannot be read, holds no URL of a Redis, or a package is missing.
     """
-    return Limiter(settings.rate_rules, store(settings, scope, workers), decided=decided)
-
-
-def store(settings: RateLimitSettings, scope: str, workers: int) -> Store:
-    """Where this process' counts are. Raises as `limiter`."""
-    processes = settings.rate_limit_replicas * workers
     if settings.rate_limit_redis_url_file is not None:
         try:
             from moorage.access.limits.redis_windows import RedisWindows
@@ -37,11 +26,11 @@ def store(settings: RateLimitSettings, scope: str, workers: int) -> Store:
             raise ConfigurationError("--rate-limit-redis-url-file: pip install 'moorage[access]' first") from error
         url = _url(settings.rate_limit_redis_url_file)
         remote = RedisWindows(url, settings.rate_limit_scope or scope, timeout_s=DEADLINE_S)
-        return Guarded(remote, settings.rate_limit_on_store_failure, processes)
+        return Guarded(remote, settings.rate_limit_on_store_failure, settings.rate_limit_replicas)
     if settings.rate_limit_socket is not None:
         from moorage.access.limits.workers import Client
 
-        return Guarded(Client(settings.rate_limit_socket), "local", workers)
+        return Guarded(Client(settings.rate_limit_socket), "local", settings.rate_limit_replicas)
     return MemoryStore()
 
 

@@ -70,7 +70,7 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: Exceptio
         _log.error("request failed", extra={"path": scope["path"][:200]}, exc_info=error)
         status, body = 500, error_body("internal error", "INTERNAL")
     headers = [JSON, *added]
-    if status == 503:
+    if status == 503 and not added:
         headers.append((b"retry-after", b"%d" % getattr(error, "retry_after_s", 1)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from time import perf_counter_ns
 from typing import Any, Final, Literal, Protocol
 
+from moorage.access.limits import COUNT_BATCH
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.telemetry.record import CURRENT
@@ -86,6 +87,8 @@ class Inference:
             else:
                 request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
+            if rows > 1 and COUNT_BATCH in scope:
+                await scope[COUNT_BATCH]()
             pipeline, described = served.admit(), served.described
 
             def encode(result: Any) -> tuple[list[Any], int | None]:
@@ -126,6 +129,8 @@ class Inference:
                 served = scope[SERVED] = await route.wake(urgency(headers, arrived=arrived).deadline)
             payload, event = _v1_payload(served, body, headers, self._limits)
             rows = len(payload.get("instances", " "))  # a body of columns counts as one
+            if COUNT_BATCH in scope and (rows > 1 or _columns(payload) > 1):
+                await scope[COUNT_BATCH]()
             parsed, inferred = perf_counter_ns(), 0
             pipeline = served.admit()
 
@@ -213,6 +218,13 @@ def _v1_payload(
     elif "inputs" not in payload:
         raise InvalidInput("the body: expected instances (a list of rows) or inputs, found neither")
     return payload, event
+
+
+def _columns(payload: dict[str, Any]) -> int:
+    """Rows of a body of columns, as far as they can be told without its model: the longest list."""
+    inputs = payload.get("inputs")
+    columns = inputs.values() if isinstance(inputs, dict) else (inputs,)
+    return max([len(column) for column in columns if isinstance(column, list)], default=1)
 
 
 def _with(headers: _HeaderList, extra: dict[str, str]) -> _HeaderList:

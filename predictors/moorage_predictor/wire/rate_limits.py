@@ -1,0 +1,92 @@
+"""Who counts the calls to this predictor, over HTTP and over gRPC. Called by `wire/server.py` and `wire/grpc.py`; without
+`--rate-limit` nothing of `moorage.access.limits` stands before a request.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from moorage.access.principal import ANONYMOUS, Principal
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import StartError
+from moorage_predictor.metrics import Metrics
+
+if TYPE_CHECKING:
+    from moorage.access.asgi import App
+    from moorage.access.limits.asgi import RateLimits
+    from moorage.access.limits.metadata import Counted
+
+_NOT_COUNTED: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+_PROOF: Final = "x-moorage-counted"
+
+
+def limits_of(settings: PredictorSettings, metrics: Metrics) -> "Limits | None":
+    """What counts calls, if there is any rule.
+
+    Raises:
+        StartError: a file cannot be read, or something that is needed is not installed.
+    """
+    if not settings.rate_limit:
+        return None
+    from moorage.access.errors import ConfigurationError
+
+    try:
+        return Limits(settings, metrics)
+    except ConfigurationError as error:
+        raise StartError(str(error)) from error
+
+
+def needs_addresses(settings: PredictorSettings) -> bool:
+    """Whether callers are told apart by their addresses, which the native gRPC server does not know."""
+    by_address = not settings.controls_access or any(rule.by == "ip" for rule in settings.rate_rules)
+    return bool(settings.rate_limit) and by_address
+
+
+class Limits:
+    """Of one process."""
+
+    def __init__(self, settings: PredictorSettings, metrics: Metrics) -> None:
+        from moorage.access.limits import build
+        from moorage.access.limits.addresses import Addresses
+        from moorage.access.limits.limiter import Limiter
+        from moorage.access.limits.metadata import Calls
+        from moorage.access.limits.proof import Proofs
+
+        scope = settings.model_name if settings.model_repository is None else "repository"
+        self._store = build.store(settings, scope)
+        self._limiter = Limiter(settings.rate_rules, self._store, decided=metrics.rate_limited)
+        self._addresses = Addresses(settings.trusted_proxies)
+        secret = settings.counted_proof_secret_file
+        self._proofs = None if secret is None else Proofs.from_file(secret)
+        self._calls = Calls(self._limiter, self._addresses, self._proofs)
+
+    def counted(self, app: "App") -> "RateLimits":
+        """The HTTP application, to which only those calls come that may be made."""
+        from moorage.access.limits.asgi import RateLimits
+        from moorage.access.routes import Routes, Rule
+        from moorage_predictor.wire.http.answers import send_error
+        from moorage_predictor.wire.http.endpoints import ENDPOINTS
+
+        routes = Routes([Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS])
+        return RateLimits(app, self._limiter, routes, send_error, self._addresses, self._proofs)
+
+    async def count(self, method: str, context: Any, caller: Principal | None, model: str | None) -> "Counted | None":
+        """Count a call over gRPC. What it returns, if anything, is to be told of a prediction of several rows.
+
+        Raises:
+            AccessError: the caller has made as many calls as it may.
+        """
+        if method in _NOT_COUNTED:
+            return None
+        operation = "predict" if method == "ModelInfer" else "manage"
+        return await self._calls.count(context, caller or ANONYMOUS, operation, model)
+
+    def without_proof(self, metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Metadata as models get it."""
+        return [pair for pair in metadata if pair[0] != _PROOF]
+
+    async def close(self) -> None:
+        """At the end of the process."""
+        from moorage.access.limits.failure import Guarded
+
+        if isinstance(self._store, Guarded):
+            await self._store.close()
