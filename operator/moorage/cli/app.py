@@ -13,6 +13,7 @@ from moorage import __version__
 from moorage.api import ExitCode
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT
 from moorage.cli.files import UserError, model_deployments
+from moorage.cli.keys import keys
 
 app = typer.Typer(
     help="Moorage: one YAML file, a ModelDeployment, becomes a production inference service.",
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 bench = typer.Typer(help="Figures of one model on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
+app.add_typer(keys, name="keys")
 
 File = Annotated[Path, typer.Argument(help="A YAML file with a ModelDeployment.", show_default=False)]
 

@@ -1,0 +1,121 @@
+"""Where `moor keys` keeps keys: a file, or Redis. Two calls at once never lose a key: the file is changed by one process at a
+time, in Redis only the key's own field is."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from moorage.access import redis_store, stores
+from moorage.access.errors import ConfigurationError
+from moorage.access.keys import MAX_KEYS, StoredKey
+from moorage.api import ExitCode
+from moorage.api.access import ACCESS_FROM_ENV
+from moorage.cli.files import UserError
+
+_REDIS_S: Final = 5.0
+REDIS_VARIABLE: Final = ACCESS_FROM_ENV["access_keys_redis_url"]
+
+_Answer = TypeVar("_Answer")
+Change = Callable[[dict[str, StoredKey]], StoredKey]
+"""From the keys that are there, by id, to the one that is to be written."""
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A JSON file, which a server reads with --access-keys-file."""
+
+    path: Path
+
+    def read(self) -> list[StoredKey]:
+        """All keys; none where there is no file yet.
+
+        Raises:
+            UserError: it holds something else.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            return stores.read_file(self.path)
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
+
+    def write(self, change: Change) -> StoredKey:
+        """Change one key.
+
+        Raises:
+            UserError: as `read`, what `change` raises, or the file cannot be written.
+        """
+        if self.path.suffix in (".yaml", ".yml"):
+            raise UserError(f"{self.path}: expected a .json file: YAML is only read")
+        try:
+            with stores.alone(self.path):
+                keys = {key.id: key for key in self.read()}
+                changed = change(keys)
+                keys[changed.id] = changed
+                if len(keys) > MAX_KEYS:
+                    raise UserError(f"{self.path}: expected at most {MAX_KEYS} keys")
+                stores.write_file(self.path, list(keys.values()))
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+        return changed
+
+
+@dataclass(frozen=True, repr=False)
+class KeysInRedis:
+    """A Redis, which servers read with --access-keys-redis-url-file."""
+
+    url: str
+
+    def read(self) -> list[StoredKey]:
+        """All keys.
+
+        Raises:
+            UserError: Redis does not answer, or holds something else.
+        """
+        return _asked(redis_store.read(self.url, _REDIS_S))
+
+    def write(self, change: Change) -> StoredKey:
+        """Change one key.
+
+        Raises:
+            UserError: as `read`, or what `change` raises.
+        """
+        changed = change({key.id: key for key in self.read()})
+        _asked(redis_store.write(self.url, changed, _REDIS_S))
+        return changed
+
+
+def _asked(question: Coroutine[Any, Any, _Answer]) -> _Answer:
+    try:
+        return asyncio.run(question)
+    except ConfigurationError as error:
+        raise UserError(str(error)) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("redis."):
+            raise
+        raise UserError(
+            f"Redis: {type(error).__name__}: it did not do what it was asked", ExitCode.UNAVAILABLE
+        ) from error
+
+
+def place(file: Path | None, redis_url_file: Path | None, redis_url: str | None) -> KeyFile | KeysInRedis:
+    """What the options and the environment name.
+
+    Raises:
+        UserError: none or several, or the file with the URL cannot be read.
+    """
+    if (file is not None) + (redis_url_file is not None) > 1:
+        raise UserError("expected one of --file and --redis-url-file")
+    if file is not None:
+        return KeyFile(file)
+    if redis_url_file is not None:
+        try:
+            return KeysInRedis(redis_url_file.read_text().strip())
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "no text"
+            raise UserError(f"--redis-url-file: {redis_url_file}: cannot be read: {why}") from error
+    if redis_url:
+        return KeysInRedis(redis_url)
+    raise UserError(f"expected --file, --redis-url-file or the variable {REDIS_VARIABLE}: where the keys are")
