@@ -6,6 +6,7 @@ spends most of a request in FastAPI, so the HTTP and the gRPC server are started
 
 import asyncio
 import contextlib
+import copy
 import logging
 import socket
 from collections.abc import Callable, Generator
@@ -15,14 +16,17 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from moorage.api.predictor import PredictorSettings
+from moorage_predictor import log
 from moorage_predictor.batching import BatchLimits
-from moorage_predictor.metrics import Metrics
+from moorage_predictor.telemetry.http import Observed
+from moorage_predictor.telemetry.observer import observer
 from moorage_predictor.wire import grpc
 from moorage_predictor.wire.access import gate_of, guarded
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.protocol import limited_protocol, watch
 from moorage_predictor.wire.http.types import Handler
+from moorage_predictor.wire.metrics_listener import MetricsListener, metrics_of
 from moorage_predictor.wire.rate_limits import limits_of
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
@@ -64,10 +68,14 @@ class Server:
         """
         self._settings = settings
         self._socket = http_socket
-        self.metrics = Metrics(registry)
+        self.metrics = metrics_of(settings, registry)
+        self._observer = observer(settings, self.metrics)
         self._repository = self._models(load)
+        self._repository.unknown = self.metrics.unknown
         self._gate = gate_of(settings)
-        app: Handler = App(self._repository, self.metrics, settings, control=settings.control_endpoints)
+        apart = settings.metrics_port is not None
+        control = settings.control_endpoints
+        app: Handler = App(self._repository, self.metrics, settings, control=control, metrics_apart=apart)
         self._limits = limits_of(settings, self.metrics)
         if self._limits is not None:
             app = self._limits.counted(app)
@@ -75,7 +83,7 @@ class Server:
             app = guarded(app, self._gate)
         self._http = _HttpServer(
             uvicorn.Config(
-                app,
+                Observed(app, self._observer),
                 loop="none",
                 http=limited_protocol(settings),
                 log_config=None,
@@ -87,9 +95,16 @@ class Server:
                 timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits)
+        self._metrics_listener = MetricsListener(settings, self.metrics, self._beside)
+        self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits, self._observer)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
+
+    def _beside(self, app: Handler) -> uvicorn.Server:
+        """Of another listener, with the limits of the first."""
+        config = copy.copy(self._http.config)
+        config.app = app
+        return _HttpServer(config)
 
     def _models(self, load: Callable[[PredictorSettings], Any]) -> Repository:
         settings = self._settings
@@ -124,17 +139,23 @@ class Server:
             asyncio.create_task(self._http.serve(sockets=[self._socket])),
             asyncio.create_task(watch(self._http.server_state.connections)),
         ]
-        _log.info("listening", extra={"host": host, "http_port": self._socket.getsockname()[1], "grpc_port": port})
+        self._metrics_listener.start()
+        ports = {"http_port": self._socket.getsockname()[1], "grpc_port": port}
+        if self._metrics_listener.port is not None:
+            ports["metrics_port"] = self._metrics_listener.port
+        _log.info("listening", extra={"host": host, **ports})
 
     def serve(self, model: Any, load_seconds: float) -> None:
         """Ready from now on, with this model, which is the only one."""
         [served] = self._repository
         served.serve(model)
         served.metrics.loaded(load_seconds)
+        self.metrics.started(log.age())
 
     async def preload(self) -> bool:
         """Of a model repository: load what must be there, and look for new versions from now on. Whether all is there."""
         await self._repository.preload()
+        self.metrics.started(log.age())
         self._polling = asyncio.create_task(self._repository.poll())
         return await self._repository.is_ready()
 
@@ -159,6 +180,8 @@ class Server:
             watching.cancel()
         if self._gate is not None:
             await self._gate.close()
+        await self._metrics_listener.stop()
+        await asyncio.to_thread(self._observer.close)
         if self._limits is not None:
             await self._limits.close()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process

@@ -1,0 +1,83 @@
+"""What a process does for its metrics beside answering requests: the port of their own, and the numbers that the other workers
+tell for it. Made by `server.py`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.metrics import Metrics
+from moorage_predictor.telemetry.store import SharedStore
+from moorage_predictor.wire import binding
+from moorage_predictor.wire.http.metrics import MetricsApp
+
+_PUBLISH_S: Final = 1.0
+"""How old gauges of another worker may be."""
+
+
+def metrics_of(settings: PredictorSettings, registry: CollectorRegistry) -> Metrics:
+    """This process's numbers, alone or among those of several workers."""
+    store = None
+    if settings.metrics_dir is not None:
+        store = SharedStore(Path(settings.metrics_dir), settings.worker_number, settings.max_metric_models)
+    return Metrics(registry, store, settings.worker_number, settings.max_metric_models)
+
+
+class MetricsListener:
+    """Of one process."""
+
+    def __init__(
+        self, settings: PredictorSettings, metrics: Metrics, make_server: Callable[[Any], uvicorn.Server]
+    ) -> None:
+        """`make_server` gives a server of an application, as that of the other port is.
+
+        Raises:
+            PortTaken: somebody else listens there.
+        """
+        self._settings = settings
+        self._metrics = metrics
+        self._socket = _socket(settings)
+        self._server = None if self._socket is None else make_server(MetricsApp(metrics))
+        self._serving: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Answer from now on."""
+        if self._server is not None and self._socket is not None:
+            self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        if self._settings.metrics_dir is not None:
+            self._publishing = asyncio.create_task(self._publish())
+
+    async def _publish(self) -> None:
+        while True:
+            self._metrics.refresh()
+            await asyncio.sleep(_PUBLISH_S)
+
+    @property
+    def port(self) -> int | None:
+        """Where it listens."""
+        return None if self._socket is None else int(self._socket.getsockname()[1])
+
+    async def stop(self) -> None:
+        """After the last request: what happened until then can be asked for."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _socket(settings: PredictorSettings) -> socket.socket | None:
+    if settings.metrics_fd is not None:
+        return binding.inherited(settings.metrics_fd)
+    if settings.metrics_port is None:
+        return None
+    return binding.bind(settings.host, settings.metrics_port, "--metrics-port")
