@@ -64,7 +64,17 @@ def full() -> Document:
         rateLimits=[{"requests": 100, "per": "minute", "by": "key", "operation": "predict"}],
         access={
             "apiKeys": {"secret": "keys"},
-            "jwt": {"issuer": "https://a", "audience": "b", "jwksUri": "https://a/k", "algorithms": ["RS256"]},
+            "jwt": {
+                "issuer": "https://a",
+                "audience": "b",
+                "jwksUri": "https://a/k",
+                "algorithms": ["RS256"],
+                "role": "read",
+                "roleClaim": "role",
+                "modelsClaim": "models",
+                "subjectClaim": "sub",
+                "tenantClaim": "org",
+            },
         },
         rollout={"strategy": "canary", "canaryTrafficPercent": 10, "analysisAfter": "5m"},
         variants=[
@@ -417,6 +427,10 @@ _DOCUMENTS: dict[str, Pair] = {
     "weights of variants must add up to 100": (
         [_weights(0, 100), _weights(33, 33, 34)],
         [_weights(50, 49), _weights(50, 51)],
+    ),
+    "access lets nobody in": (
+        [document(access={"apiKeys": {"secret": "keys"}})],
+        [document(access={})],
     ),
     "two variants have the same name": (
         [_weights(50, 50)],

@@ -98,10 +98,13 @@ def predictions(photo: Path, answer: dict[str, Any]) -> RenderableType:
     return table
 
 
-def curl_lines(url: str, model: str, photo: Path) -> tuple[str, str]:
-    """Shell lines that ask V1 and V2 for the same photo. The body goes through a pipe: a photo is too long for an argument."""
+def curl_lines(url: str, model: str, photo: Path, *, with_key: bool = False) -> tuple[str, str]:
+    """Shell lines that ask V1 and V2 for the same photo. The body goes through a pipe: a photo is too long for an argument.
+    With a key they take it from the variable KEY."""
     encoded = f"base64 < {shlex.quote(str(photo))} | tr -d '\\n'"
     head = "-s -H 'Content-Type: application/json' --data-binary @-"
+    if with_key:
+        head += ' -H "X-API-Key: $KEY"'
     v1 = f"""(printf '{{"instances":[{{"b64":"'; {encoded}; printf '"}}]}}') | curl {head} {url}/v1/models/{model}:predict"""
     opening = '{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"data":["'
     v2 = f"""(printf '{opening}'; {encoded}; printf '"]}}]}}') | curl {head} {url}/v2/models/{model}/infer"""

@@ -23,6 +23,7 @@ from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettin
 from moorage.cli import screen
 from moorage.cli.files import UserError, one_model_deployment
 from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, relay
+from moorage.cli.up_access import LocalAccess, local_access
 from moorage.render import local_settings, refusal, render
 
 SAMPLE_PHOTO = Path(__file__).parent / "photos" / "chelsea.png"
@@ -61,7 +62,14 @@ def up(options: UpOptions) -> ExitCode:
     deployment = one_model_deployment(options.file)
     if refused := refusal(deployment, local=True):
         raise UserError(f"{options.file}: {refused.reason}: {refused.message}")
-    settings = _settings(deployment, options)
+    with local_access(deployment, options.file) as access:
+        return _serve(console, deployment, options, access, started)
+
+
+def _serve(
+    console: Console, deployment: ModelDeployment, options: UpOptions, access: LocalAccess, started: float
+) -> ExitCode:
+    settings = _settings(deployment, options, access)
     _show_objects(console, deployment)
 
     stopped = threading.Event()
@@ -78,7 +86,8 @@ def up(options: UpOptions) -> ExitCode:
     if not ready:
         return process.stop()
     try:
-        _first_answer(console, process, settings, options, started)
+        _first_answer(console, process, settings, options, access, started)
+        access.end_own_key()
         if not options.once:
             console.print(
                 f"serving on {process.url} (HTTP) and {settings.host}:{settings.grpc_port} (gRPC); Ctrl-C stops"
@@ -93,7 +102,7 @@ def up(options: UpOptions) -> ExitCode:
     return code
 
 
-def _settings(deployment: ModelDeployment, options: UpOptions) -> PredictorSettings:
+def _settings(deployment: ModelDeployment, options: UpOptions, access: LocalAccess) -> PredictorSettings:
     try:
         return local_settings(
             deployment,
@@ -103,6 +112,7 @@ def _settings(deployment: ModelDeployment, options: UpOptions) -> PredictorSetti
             model_root=str(options.model_root.resolve()) if options.model_root else None,
             storage_allow_hosts=options.storage_allow_hosts,
             exit_with_parent=True,
+            **access.settings,
         )
     except ValidationError as error:
         item = error.errors()[0]
@@ -120,26 +130,32 @@ def _show_objects(console: Console, deployment: ModelDeployment) -> None:
 
 
 def _first_answer(
-    console: Console, process: PredictorProcess, settings: PredictorSettings, options: UpOptions, started: float
+    console: Console,
+    process: PredictorProcess,
+    settings: PredictorSettings,
+    options: UpOptions,
+    access: LocalAccess,
+    started: float,
 ) -> None:
     photo = options.photo or SAMPLE_PHOTO
-    answer = _ask(process.url, settings.model_name, photo)
+    answer = _ask(process.url, settings.model_name, photo, access.headers)
     took_s = time.perf_counter() - started
     console.print(screen.predictions(photo, answer))
     console.print(f"time to first prediction: {took_s:.1f} s", style="bold")
-    for label, line in zip(("V1", "V2"), screen.curl_lines(process.url, settings.model_name, photo), strict=True):
+    lines = screen.curl_lines(process.url, settings.model_name, photo, with_key=bool(access.headers))
+    for label, line in zip(("V1", "V2"), lines, strict=True):
         console.print(f"{label}:", style="bold", end=" ")
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _ask(url: str, model: str, photo: Path) -> dict[str, Any]:
+def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> dict[str, Any]:
     try:
         data = photo.read_bytes()
     except OSError as error:
         raise UserError(f"--photo: {photo}: cannot be read: {error.strerror}") from error
     body = json.dumps({"instances": [{"b64": base64.b64encode(data).decode()}]}).encode()
     request = urllib.request.Request(  # noqa: S310 - our own child
-        f"{url}/v1/models/{model}:predict", body, {"Content-Type": "application/json"}
+        f"{url}/v1/models/{model}:predict", body, {"Content-Type": "application/json", **headers}
     )
     try:
         with DIRECTLY.open(request, timeout=120) as answer:

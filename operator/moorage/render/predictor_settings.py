@@ -1,5 +1,6 @@
 """ModelDeployment -> the `PredictorSettings` of its pods, or of the one process of `moor up`."""
 
+from moorage.api.access import KEYS_DIR
 from moorage.api.predictor import MODEL_DIR, PredictorSettings
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.section import seconds
@@ -17,6 +18,7 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         deployment,
         model_dir=MODEL_DIR if initialized else None,
         storage_uri=None if initialized else uri,
+        access_keys_dir=KEYS_DIR if has_api_keys(deployment) else None,
         host="0.0.0.0",  # noqa: S104 - see the docstring
         termination_log=TERMINATION_LOG,
         shutdown_grace_s=SHUTDOWN_GRACE_S,
@@ -30,6 +32,31 @@ def local_settings(deployment: ModelDeployment, **surroundings: object) -> Predi
         pydantic.ValidationError: a value of `surroundings` is out of bounds.
     """
     return _settings(deployment, storage_uri=deployment.spec.model.storage_uri, **surroundings)
+
+
+def has_api_keys(deployment: ModelDeployment) -> bool:
+    """Whether callers may have API keys."""
+    access = deployment.spec.access
+    return access is not None and access.api_keys is not None
+
+
+def _tokens(deployment: ModelDeployment) -> dict[str, object]:
+    """Where JSON Web Tokens come from that are accepted."""
+    jwt = deployment.spec.access and deployment.spec.access.jwt
+    if not jwt:
+        return {}
+    stated = {
+        "jwt_issuer": jwt.issuer,
+        "jwt_audience": jwt.audience,
+        "jwt_jwks_url": jwt.jwks_uri,
+        "jwt_algorithms": jwt.algorithms and tuple(jwt.algorithms),
+        "jwt_role": jwt.role,
+        "jwt_role_claim": jwt.role_claim,
+        "jwt_models_claim": jwt.models_claim,
+        "jwt_subject_claim": jwt.subject_claim,
+        "jwt_tenant_claim": jwt.tenant_claim,
+    }
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
@@ -48,6 +75,7 @@ def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorS
             "architecture": model.architecture,
             "sha256": model.sha256,
             **{name: value for name, value in stated.items() if value is not None},
+            **_tokens(deployment),
             **surroundings,
         }
     )

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from moorage.api.access import KEYS_DIR
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, ready_path
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
 from moorage.render.names import Manifest, child_name, metadata
-from moorage.render.predictor_settings import SHUTDOWN_GRACE_S, TERMINATION_LOG, predictor_settings
+from moorage.render.predictor_settings import SHUTDOWN_GRACE_S, TERMINATION_LOG, has_api_keys, predictor_settings
 from moorage.render.settings import RenderSettings
 
 MODEL_FORMAT = "moorage-image-classification"
@@ -14,6 +15,8 @@ PRE_STOP_S = 5
 """Endpoints take a moment to forget a pod; until then it goes on accepting."""
 TERMINATION_GRACE_S = PRE_STOP_S + int(SHUTDOWN_GRACE_S) + 5
 USER = 65532
+KEYS_VOLUME = "access-keys"
+_GROUP_READS = 0o440
 
 POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
@@ -36,7 +39,7 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
             "multiModel": False,
             "containers": [_container(deployment, settings)],
             # Without a size: a checkpoint is converted there. The container's own ephemeral-storage limit bounds it.
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *_keys_volume(deployment)],
         },
     }
 
@@ -73,8 +76,19 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir
+            *([{"name": KEYS_VOLUME, "mountPath": KEYS_DIR, "readOnly": True}] if has_api_keys(deployment) else []),
+        ],
     }
+
+
+def _keys_volume(deployment: ModelDeployment) -> list[Manifest]:
+    """The kubelet reads the Secret, and follows its changes; the operator never does."""
+    access = deployment.spec.access
+    if access is None or access.api_keys is None:
+        return []
+    return [{"name": KEYS_VOLUME, "secret": {"secretName": access.api_keys.secret, "defaultMode": _GROUP_READS}}]
 
 
 def _probe(http_get: Manifest, timing: Any) -> Manifest:

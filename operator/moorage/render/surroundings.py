@@ -1,5 +1,7 @@
 """What stands around the predictor: its ServiceAccount, its NetworkPolicy, its PodDisruptionBudget."""
 
+from urllib.parse import urlsplit
+
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.names import Manifest, child_name, metadata, pod_labels
@@ -45,7 +47,7 @@ def network_policy(deployment: ModelDeployment, settings: NetworkSettings) -> Ma
             "podSelector": {"matchLabels": pod_labels(deployment.metadata.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": _ingress(settings),
-            "egress": [_dns(), *_stores(deployment, settings)],
+            "egress": [_dns(), *_stores(deployment, settings), *_issuer(deployment, settings)],
         },
     }
 
@@ -84,15 +86,36 @@ def _stores(deployment: ModelDeployment, settings: NetworkSettings) -> list[Mani
     uri = deployment.spec.model.storage_uri
     if uri is None or not source(uri).needs_egress:
         return []
-    blocks = []
+    blocks = _outside(settings)
+    if not blocks:
+        return []  # an empty `to` would mean everywhere
+    return [{"to": blocks, "ports": [_tcp(port) for port in settings.storage_ports]}]
+
+
+def _issuer(deployment: ModelDeployment, settings: NetworkSettings) -> list[Manifest]:
+    """Where the keys of JSON Web Tokens are fetched."""
+    jwt = deployment.spec.access and deployment.spec.access.jwt
+    blocks = _outside(settings)
+    if not jwt or not blocks:
+        return []
+    return [{"to": blocks, "ports": [_tcp(_port(jwt.jwks_uri))]}]
+
+
+def _port(url: str) -> int:
+    try:
+        return urlsplit(url).port or 443
+    except ValueError:  # the predictor refuses it, and says so
+        return 443
+
+
+def _outside(settings: NetworkSettings) -> list[Manifest]:
+    blocks: list[Manifest] = []
     for cidr in settings.storage_cidrs:
         excepted = [
             block for block in settings.blocked_cidrs if (":" in block) == (":" in cidr) and cidr.endswith("/0")
         ]
         blocks.append({"ipBlock": {"cidr": cidr, **({"except": excepted} if excepted else {})}})
-    if not blocks:
-        return []  # an empty `to` would mean everywhere
-    return [{"to": blocks, "ports": [_tcp(port) for port in settings.storage_ports]}]
+    return blocks
 
 
 def _namespace(name: str) -> Manifest:

@@ -38,7 +38,9 @@ class Spec(Section):
     rate_limits: Annotated[RateLimits | None, NOT_YET] = Field(
         default=None, description="How many requests a caller may make."
     )
-    access: Annotated[Access | None, NOT_YET] = Field(default=None, description="Who may call.")
+    access: Access | None = Field(
+        default=None, description="Who may call. Without it whoever the network lets through may do everything."
+    )
     rollout: Annotated[Rollout | None, NOT_YET] = Field(
         default=None, description="How a new version replaces the old one."
     )

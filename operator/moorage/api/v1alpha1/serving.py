@@ -1,16 +1,17 @@
 """`spec.health`, `spec.rateLimits`, `spec.access` and `spec.cache`: what surrounds each request."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.v1alpha1.section import DnsName, Duration, Section, matching
+from moorage.api.v1alpha1.section import DnsName, Duration, Rule, Section, matching
 
 HttpsUrl = Annotated[
     str,
     Field(max_length=512),
     matching(r"https://[A-Za-z0-9][A-Za-z0-9._~:/%+=,?&-]*", "expected an https:// URL without user or password"),
 ]
+ClaimName = Annotated[str, Field(min_length=1, max_length=253)]
 
 
 class StartupProbe(Section):
@@ -73,9 +74,25 @@ class Jwt(Section):
 
     issuer: HttpsUrl = Field(description="The only accepted `iss`.")
     audience: str = Field(min_length=1, max_length=253, description="The only accepted `aud`.")
-    jwks_uri: HttpsUrl | None = Field(default=None, description="Where the issuer publishes its keys.")
+    jwks_uri: HttpsUrl = Field(description="Where the issuer publishes its public keys.")
     algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]] | None = Field(
-        default=None, min_length=1, max_length=8, description="Accepted signature algorithms."
+        default=None,
+        min_length=1,
+        max_length=8,
+        description="Accepted signature algorithms; RS256 and ES256 if absent.",
+    )
+    role: Literal["read", "read-write", "admin"] | None = Field(
+        default=None, description="What every good token may do if roleClaim is absent; read-write if this is, too."
+    )
+    role_claim: ClaimName | None = Field(
+        default=None, description="Claim with the role: read, read-write or admin. A token without one is refused."
+    )
+    models_claim: ClaimName | None = Field(
+        default=None, description="Claim with patterns of the models that may be asked."
+    )
+    subject_claim: ClaimName | None = Field(default=None, description="Claim that says who calls; sub if absent.")
+    tenant_claim: ClaimName | None = Field(
+        default=None, description="Claim of the tenant, by which limits are counted."
     )
 
 
@@ -84,6 +101,14 @@ class Access(Section):
 
     api_keys: ApiKeys | None = Field(default=None, description="Callers with API keys.")
     jwt: Jwt | None = Field(default=None, description="Callers with JSON Web Tokens.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.apiKeys) || has(self.jwt)",
+            message="access lets nobody in: set apiKeys, jwt or both, or remove it",
+            check=lambda a: a.api_keys is not None or a.jwt is not None,
+        ),
+    )
 
 
 class Cache(Section):
