@@ -7,7 +7,7 @@ permit(principal, ...)   the role, then the model
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +48,8 @@ class Gate:
             self._tokens = _tokens(settings)
         self._nobody = keys.nobody()
         self._verified: dict[bytes, tuple[float, Principal]] = {}
+        self.denied: Callable[[str], None] = lambda reason: None
+        """Told the reason, one of a few words, by who turns a caller away; for whoever counts."""
         accepted = []
         if self._stores:
             accepted.append(f"an API key in {settings.access_key_header} or as Authorization: Bearer {keys.PREFIX}...")

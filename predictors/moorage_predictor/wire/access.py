@@ -5,10 +5,12 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from moorage.access.errors import AccessError, Forbidden, StoreAway, Unauthenticated
 from moorage.access.principal import ANONYMOUS, Principal, Role
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import NotFound, StartError
 from moorage_predictor.telemetry.record import CURRENT
+from moorage_predictor.wire.http.types import Receive, Scope, Send
 
 if TYPE_CHECKING:
     from moorage.access.asgi import Access, App
@@ -59,7 +61,12 @@ def guarded(app: "App", gate: "Gate") -> "Access":
     from moorage_predictor.wire.http.endpoints import ENDPOINTS
 
     rules = [Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS]
-    return Access(app, gate, Routes(rules), send_error)
+
+    async def refuse(scope: Scope, receive: Receive, send: Send, error: AccessError) -> None:
+        gate.denied(error.code.lower())
+        await send_error(scope, receive, send, error)
+
+    return Access(app, gate, Routes(rules), refuse)
 
 
 def _noted(caller: Principal) -> Principal:
@@ -76,11 +83,17 @@ class Guarded:
         from moorage.access.metadata import Door
 
         self.door = Door(gate)
+        self._denied = gate.denied
         self._limits = limits
 
     async def infer_caller(self, context: Any) -> Principal:
         """Who wants a prediction."""
         return _noted(await self.door.caller(context.invocation_metadata(), "read-write"))
+
+    def note(self, error: Exception) -> None:
+        """Count it, if it says that the caller was turned away here."""
+        if isinstance(error, (Unauthenticated, Forbidden, StoreAway)):
+            self._denied(error.code.lower())
 
     def permit_model(self, caller: Principal, model: str) -> None:
         """Raises `Forbidden` where the model is none of the caller's."""

@@ -182,6 +182,8 @@ class _Service:
             code = StatusCode.CANCELLED
             raise
         except Exception as error:  # noqa: BLE001 - the process's one catch-all for gRPC: logged, counted, answered
+            if self._guarded is not None:
+                self._guarded.note(error)
             code, text = _status(error)
         finally:
             seconds = (perf_counter_ns() - started) / 1e9
@@ -319,6 +321,8 @@ def _translated(
                 await limits.count(name, context, None, model_of(message))
             return await rpc(message, context)
         except Exception as error:  # noqa: BLE001 - as in ModelInfer
+            if guarded is not None:
+                guarded.note(error)
             code, text = _status(error)
         await context.abort(code, text)
 

@@ -80,6 +80,7 @@ class Server:
         if self._limits is not None:
             app = self._limits.counted(app)
         if self._gate is not None:
+            self._gate.denied = self.metrics.denied
             app = guarded(app, self._gate)
         self._http = _HttpServer(
             uvicorn.Config(

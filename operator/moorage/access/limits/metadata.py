@@ -74,6 +74,9 @@ class Counted:
             return
         self._decision = tightest = tighter(self._decision, decision)
         if tightest is not None:
-            self._context.set_trailing_metadata(tightest.metadata())
+            told = tightest.metadata()
+            names = {name for name, _ in told}
+            others = [pair for pair in self._context.trailing_metadata() or () if pair[0] not in names]
+            self._context.set_trailing_metadata((*others, *told))
         if not decision.allowed:
             raise refusal(decision)
