@@ -26,6 +26,7 @@ from moorage_predictor import BEGAN, log
 from moorage_predictor.errors import StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
+from moorage_predictor.wire.rate_limits import counting_for_workers
 from moorage_predictor.workers import Workers
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def run(settings: PredictorSettings) -> ExitCode:
     """Serve until told to stop. Returns the exit code; what people need to know has been written by then."""
     log.configure(settings.log_level)
     try:
-        return Workers(settings).run() if settings.workers > 1 else _Runtime(settings).run()
+        if settings.workers == 1:
+            return _Runtime(settings).run()
+        with counting_for_workers(settings) as counted:
+            return Workers(counted).run()
     except StartError as error:
         log.failure(str(error), settings.termination_log)
         return error.exit_code

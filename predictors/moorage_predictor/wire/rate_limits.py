@@ -1,25 +1,26 @@
-"""Who counts the calls to this predictor, over HTTP and over gRPC. Called by `wire/server.py` and `wire/grpc.py`; without
-`--rate-limit` nothing of `moorage.access.limits` stands before a request.
+"""Who counts the calls to this predictor, over HTTP and over gRPC. Called by `wire/server.py` and `wire/grpc.py`, and by
+`runtime` where there are several workers; without `--rate-limit` nothing of `moorage.access.limits` stands before a request.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from moorage.access.principal import ANONYMOUS, Principal
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import StartError
-from moorage_predictor.metrics import Metrics
 
 if TYPE_CHECKING:
     from moorage.access.asgi import App
     from moorage.access.limits.asgi import RateLimits
     from moorage.access.limits.metadata import Counted
+    from moorage_predictor.metrics import Metrics
 
 _NOT_COUNTED: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 _PROOF: Final = "x-moorage-counted"
 
 
-def limits_of(settings: PredictorSettings, metrics: Metrics) -> "Limits | None":
+def limits_of(settings: PredictorSettings, metrics: "Metrics") -> "Limits | None":
     """What counts calls, if there is any rule.
 
     Raises:
@@ -41,10 +42,29 @@ def needs_addresses(settings: PredictorSettings) -> bool:
     return bool(settings.rate_limit) and by_address
 
 
+@contextlib.contextmanager
+def counting_for_workers(settings: PredictorSettings) -> Iterator[PredictorSettings]:
+    """The settings of several workers whose limits are of all of them together: this process counts, or Redis."""
+    if not settings.rate_limit:
+        yield settings
+    elif settings.rate_limit_redis_url_file is not None:
+        yield settings.model_copy(update={"rate_limit_replicas": settings.rate_limit_replicas * settings.workers})
+    else:
+        from moorage.access.limits.workers import Counter
+
+        counter = Counter()
+        counter.start()
+        try:
+            changes = {"rate_limit_socket": counter.path, "rate_limit_replicas": settings.workers}
+            yield settings.model_copy(update=changes)
+        finally:
+            counter.close()
+
+
 class Limits:
     """Of one process."""
 
-    def __init__(self, settings: PredictorSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: PredictorSettings, metrics: "Metrics") -> None:
         from moorage.access.limits import build
         from moorage.access.limits.addresses import Addresses
         from moorage.access.limits.limiter import Limiter

@@ -58,6 +58,7 @@ class Guarded:
             "local": self._local,
         }[on_failure]
         self._memory = MemoryStore()
+        """Kept when the store is back: one that comes and goes would give callers their share each time."""
         self._shares: dict[Rate, Rate] = {}
         self._recovery: asyncio.Task[None] | None = None
         self.away = False
@@ -100,13 +101,13 @@ class Guarded:
                 _log.exception("the rate limits' store was not asked")  # a fault of ours must not end the asking
                 continue
             self.away = False
-            self._memory = MemoryStore()
             _log.info("the rate limits' store is back")
 
     async def close(self) -> None:
         """At the end of the process."""
         if self._recovery is not None:
             self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
         await self._store.disconnect()
 
     def _open(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:

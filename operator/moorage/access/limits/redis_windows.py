@@ -29,7 +29,7 @@ _IDLE_CHECK_S: Final = 30
 
 # KEYS: one for each limit. ARGV: limit, length and step of each, microseconds. Returns allowed, now, and of each window the
 # calls in it and when the oldest leaves. Numbers are written with %.0f because Lua's own way has only 14 digits.
-_TAKE: Final = """
+TAKE: Final = """
 local function entry(key, index)
   local text = redis.call('LINDEX', key, index)
   if not text then return nil end
@@ -113,9 +113,9 @@ class RedisWindows:
                 "the URL of Redis cannot be read: expected redis://USER:PASSWORD@HOST:PORT/DB"
             ) from error
         self.storage: Any = RedisStorage(
-            f"async+{url}", implementation="redispy", key_prefix=f"{PREFIX}:{scope}", connection_pool=self._pool
+            "async+redis://", implementation="redispy", key_prefix=f"{PREFIX}:{scope}", connection_pool=self._pool
         )
-        self._script = self.storage.bridge.get_connection().register_script(_TAKE)
+        self._script = self.storage.bridge.get_connection().register_script(TAKE)
 
     async def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
         """Count a call in the window of each key, if all have room by the rate in the same place; else in none.
