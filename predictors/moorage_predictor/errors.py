@@ -6,7 +6,8 @@ an exit code.
     ├── StartError             the process ends, with one line on stderr
     │   ├── LoadFailed             exit 2: what the user gave cannot work
     │   ├── StoreUnavailable       exit 3: the model store does not answer
-    │   └── PortTaken              exit 3: somebody else listens there
+    │   ├── PortTaken              exit 3: somebody else listens there
+    │   └── ModelHangs             exit 1: a model has answered nothing for too long
     └── RequestError           the request ends, the server lives on
         ├── InvalidInput           400 / INVALID_ARGUMENT
         │   └── ImageInvalid           the image itself
@@ -27,9 +28,18 @@ an exit code.
 
 # ruff: noqa: N818 - named as the KServe SDK names its own
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from moorage.api.exit_codes import ExitCode
+
+_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w.])/[\w./-]+")
+
+
+def without_paths(text: str) -> str:
+    """For callers, who need not know where files are."""
+    return _ABSOLUTE_PATH.sub("…", text)
 
 
 class MoorageError(Exception):
@@ -65,6 +75,13 @@ class PortTaken(StartError):
     """An address that cannot be bound."""
 
     exit_code = ExitCode.UNAVAILABLE
+    retryable = True
+
+
+class ModelHangs(StartError):
+    """A model has answered nothing for too long; the process cannot take it back, only end."""
+
+    exit_code = ExitCode.INTERNAL
     retryable = True
 
 

@@ -1,10 +1,10 @@
-"""The life of the process: bind, serve, load, answer, drain, end with one of four exit codes. Called by `__main__`.
+"""The life of the process: bind, serve, load, answer, drain, end with one of the exit codes. Called by `__main__`.
 
 main thread (event loop)                      "load" thread
 bind ports, import the servers
 Server.start(): live 200, ready 503   ──────> loading.load (fetch, read, warm up) -> wire.adapt
 Server.serve(): ready 200             <────── loaded, or failed -> exit 2 or 3
-SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0
+SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0, or 4 if some did not
 """
 
 import asyncio
@@ -23,9 +23,11 @@ from prometheus_client import CollectorRegistry
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import BEGAN, log
-from moorage_predictor.errors import StartError
+from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
+from moorage_predictor.watchdog import Heartbeat, until_hung
 from moorage_predictor.wire import binding
+from moorage_predictor.worker import HoldBack
 from moorage_predictor.wire.rate_limits import counting_for_workers
 from moorage_predictor.workers import Workers
 
@@ -73,6 +75,8 @@ class _Runtime:
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader: threading.Thread | None = None
+        self._server: Server | None = None
+        self._held_back = HoldBack(None)
         self._frozen = False
 
     def run(self) -> ExitCode:
@@ -94,43 +98,75 @@ class _Runtime:
         with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as tempfile.tempdir:
             try:
                 with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                    runner.run(self._serve(lambda: Server(settings, http_socket, CollectorRegistry(), self._load)))
+                    return runner.run(
+                        self._serve(lambda: Server(settings, http_socket, CollectorRegistry(), self._load))
+                    )
             finally:
                 self._cancelled.set()
                 if self._loader:
                     self._loader.join(_LOAD_STOP_S)
-        return ExitCode.OK
 
-    async def _serve(self, create_server: "Callable[[], Server]") -> None:
+    async def _serve(self, create_server: "Callable[[], Server]") -> ExitCode:
         self._loop = asyncio.get_running_loop()
-        server = create_server()  # here, because gRPC's server belongs to the loop it was created in
-        late = self._settings.listen_late
-        if not late:
+        server = self._server = create_server()  # here, because gRPC's server belongs to the loop it was created in
+        server.hold_back(self._held_back.reason)  # it may have been said before there was a server
+        if self._settings.heartbeat_fd is not None:
+            self._start_heartbeat(self._settings.heartbeat_fd, server)
+        if not self._settings.listen_late:
             await server.start()
-        started = time.perf_counter()
-        many = self._settings.model_repository is not None
-        loaded = asyncio.ensure_future(server.preload()) if many else self._start_loading()
         stopped = asyncio.create_task(self._stop.wait())
-        waiting: list[asyncio.Future[Any]] = [loaded, stopped]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        hung: asyncio.Task[str] | None = None
         try:
-            if not self._stop.is_set():
-                ready = loaded.result()
-                if not many:
-                    server.serve(loaded.result(), time.perf_counter() - started)
-                if late:
-                    await server.start()
-                gc.collect()
-                gc.set_threshold(_GC_THRESHOLD, 20, 50)
-                gc.freeze()  # what is here now stays; a collection that walks all of torch's objects stops everything
-                if not many or ready:
-                    _log.info("ready", extra={"model": self._settings.model_repository or self._settings.model_name})
-                    log.progress(LoadProgress("ready", 1, 1))
+            if await self._get_ready(server, stopped):
+                hung = asyncio.create_task(until_hung(server.pipelines, self._settings.forward_timeout_s))
+                await asyncio.wait([stopped, hung], return_when=asyncio.FIRST_COMPLETED)
+            else:
                 await stopped
         finally:
             stopped.cancel()
-            await server.stop()
+            await server.stop(hung=hung is not None and hung.done())
+        if hung and hung.done():
+            raise ModelHangs(hung.result())
         _log.info("stopped")
+        return ExitCode.UNFINISHED if server.unanswered else ExitCode.OK
+
+    async def _get_ready(self, server: "Server", stopped: "asyncio.Task[Any]") -> bool:
+        """Whether the model answers now. False: told to stop before, or it could not be loaded and that is no end.
+
+        Raises:
+            StartError: it could not be loaded.
+        """
+        started = time.perf_counter()
+        many = self._settings.model_repository is not None
+        loaded = asyncio.ensure_future(server.preload()) if many else self._start_loading()
+        waiting: list[asyncio.Future[Any]] = [loaded, stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if self._stop.is_set():
+            return False
+        try:
+            ready = loaded.result()
+        except StartError as error:
+            if many or self._settings.on_load_failure == "exit":
+                raise
+            log.failure(str(error), self._settings.termination_log)
+            server.failed(error)
+            return False
+        if not many:
+            server.serve(ready, time.perf_counter() - started)
+        if self._settings.listen_late:
+            await server.start()
+        gc.collect()
+        gc.set_threshold(_GC_THRESHOLD, 20, 50)
+        gc.freeze()  # what is here now stays; a collection that walks all of torch's objects stops everything
+        if not many or ready:
+            _log.info("ready", extra={"model": self._settings.model_repository or self._settings.model_name})
+            log.progress(LoadProgress("ready", 1, 1))
+        return True
+
+    def _start_heartbeat(self, fd: int, server: "Server") -> None:
+        settings = self._settings
+        beat = Heartbeat(fd, settings.worker_timeout_s, server.pipelines, settings.forward_timeout_s)
+        beat.start(asyncio.get_running_loop())
 
     def _load(self, settings: PredictorSettings) -> Any:
         """See `wire.pipeline.Model`. In a thread."""
@@ -146,6 +182,8 @@ class _Runtime:
             self._frozen = True
         if self._settings.model_repository is None:
             log.progress(step)
+            if self._server:
+                self._server.progress(step)
 
     def _start_loading(self) -> "asyncio.Future[Any]":
         loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -179,5 +217,12 @@ class _Runtime:
         self._on_loop(self._stop.set)
 
     def _watch_parent(self) -> None:
-        wait_for_end_of_parent()
+        wait_for_end_of_parent(self._hear)
         self._tell_to_stop()
+
+    def _hear(self, line: str) -> None:
+        """From the parent of several workers: why this one shall not be ready, or that it may be again."""
+        if word := HoldBack.from_line(line):
+            self._held_back = word
+            if server := self._server:
+                self._on_loop(lambda: server.hold_back(word.reason))

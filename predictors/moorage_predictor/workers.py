@@ -1,40 +1,42 @@
 """Several predictor processes on one pair of ports. `runtime` calls it instead of serving itself when told `--workers=N`.
 
-    parent: holds both ports, starts N predictors, relays their words, replaces one that ends
+    parent: holds both ports, starts N predictors, relays their words, replaces one that ends or gives no sign of life
       └── N times: the same program with --http-fd, its own listening socket of the one port; gRPC binds the other itself
 
 Each worker has a listening socket of its own (SO_REUSEPORT): on one that all share, connections that stay open pile up
 on whichever worker is quickest to accept.
+
+One that ends is replaced at once, and later and later if that happens again and again; then the others are told not to be
+ready, with the reason, so that the trouble is seen before the last of them has it.
 """
 
 import logging
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import Any, Final
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
+from moorage_predictor.worker import HoldBack, Worker
 
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.05
 _STOP_MARGIN_S: Final = 5.0
-_RESTART_PAUSE_S: Final = 1.0
-
-
-@dataclass
-class _Worker:
-    number: int
-    process: "subprocess.Popen[str]"
-    ready: threading.Event = field(default_factory=threading.Event)
-    reader: threading.Thread | None = None
+_LOADING_S: Final = 120.0
+"""How long a worker that is not ready yet may give no sign of life: imports from a slow disk hold everything up."""
+_STEADY_S: Final = 30.0
+"""Whoever answers for so long is well; what happened before no longer counts."""
+_LONGEST_PAUSE_S: Final = 60.0
+_A_LOOP: Final = 3
+"""Ends one after the other that are no accident."""
 
 
 class Workers:
@@ -43,8 +45,9 @@ class Workers:
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._told_ready = False
+        self._held_back = HoldBack(None)
 
     def run(self) -> ExitCode:
         """Until told to stop, or until a worker cannot start at all: then its exit code.
@@ -59,50 +62,43 @@ class Workers:
             binding.hold(settings.host, settings.http_port, "--http-port"),
             binding.hold(settings.host, settings.grpc_port, "--grpc-port"),
         ]
-        http_port, grpc_port = (each.getsockname()[1] for each in held)
-        self._settings = settings.model_copy(update={"http_port": http_port, "grpc_port": grpc_port})
+        ports: dict[str, Any] = {"http_port": held[0].getsockname()[1], "grpc_port": held[1].getsockname()[1]}
+        if settings.metrics_port is not None:
+            held.append(binding.hold(settings.host, settings.metrics_port, "--metrics-port"))
+            ports["metrics_port"] = held[2].getsockname()[1]
+        folder = tempfile.TemporaryDirectory(prefix="moorage-metrics-", ignore_cleanup_errors=True)
+        self._settings = settings.model_copy(update={**ports, "metrics_dir": folder.name})
         if settings.exit_with_parent:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+        self._workers = [Worker(number) for number in range(settings.workers)]
+        code = ExitCode.INTERNAL
         try:
-            # The first takes connections at once: somebody must say that the process lives.
-            self._workers = [self._start(number, late=number > 0) for number in range(settings.workers)]
-            return self._watch()
+            for worker in self._workers:
+                # The first takes connections at once: somebody must say that the process lives.
+                self._start(worker, late=worker.number > 0)
+            code = self._watch()
         finally:
-            self._end()
+            all_answered = self._end()
             for each in held:
                 each.close()
+            folder.cleanup()
+        return code if all_answered or code != ExitCode.OK else ExitCode.UNFINISHED
 
-    def _start(self, number: int, *, late: bool) -> _Worker:
-        settings = self._settings
-        shared = binding.share(settings.host, settings.http_port)
-        changes = {"workers": 1, "http_fd": shared.fileno(), "exit_with_parent": True, "listen_late": late}
-        own = settings.model_copy(update=changes)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "moorage_predictor", *own.argv()],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            pass_fds=[shared.fileno()],
-            start_new_session=True,  # Ctrl-C reaches the parent alone
-        )
-        shared.close()  # the worker's alone: with it goes what waits for it, and new connections go to the others
-        worker = _Worker(number, process)
-        worker.reader = threading.Thread(target=self._relay, args=(worker, process.stderr), daemon=True)
-        worker.reader.start()
-        return worker
+    def _start(self, worker: Worker, *, late: bool) -> None:
+        worker.start(self._settings, self._relay, late=late)
+        if self._held_back.reason:
+            worker.tell(self._held_back)
 
-    def _relay(self, worker: _Worker, stream: IO[str] | None) -> None:
+    def _relay(self, worker: Worker, line: str) -> None:
         """A worker's words are ours; of progress only the first worker's, and `ready` once all are."""
-        for line in stream or ():
-            step = LoadProgress.from_line(line.rstrip("\n"))
-            if step is None:
-                sys.stderr.write(line)
-                sys.stderr.flush()
-            elif step.stage == "ready":
-                worker.ready.set()
-            elif worker.number == 0 and not self._told_ready:
-                log.progress(step)
+        step = LoadProgress.from_line(line.rstrip("\n"))
+        if step is None:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        elif step.stage == "ready":
+            worker.ready.set()
+        elif worker.number == 0 and not self._told_ready:
+            log.progress(step)
 
     def _watch(self) -> ExitCode:
         while not self._stop.wait(_POLL_S):
@@ -110,30 +106,80 @@ class Workers:
                 self._told_ready = True
                 _log.info("ready", extra={"workers": len(self._workers)})
                 log.progress(LoadProgress("ready", 1, 1))
-            for place, worker in enumerate(self._workers):
-                if (code := worker.process.poll()) is None:
-                    continue
-                if worker.reader:
-                    worker.reader.join(1)
-                if not worker.ready.is_set() and not self._told_ready:
-                    return ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL
-                _log.error("a worker ended; another is started", extra={"worker": worker.number, "code": code})
-                if not worker.ready.is_set():
-                    self._stop.wait(_RESTART_PAUSE_S)
-                self._workers[place] = self._start(worker.number, late=True)
+            now = time.monotonic()
+            for worker in self._workers:
+                if worker.process is None:
+                    if now >= worker.start_at:
+                        self._start(worker, late=True)
+                elif (code := worker.process.poll()) is not None:
+                    if not worker.ready.is_set() and not self._told_ready:
+                        worker.let_go()
+                        return ExitCode(code) if code in set(ExitCode) else ExitCode.INTERNAL
+                    self._ended(worker, code, now)
+                else:
+                    self._check(worker, now)
+            self._hold_back()
         return ExitCode.OK
 
-    def _end(self) -> None:
+    def _check(self, worker: Worker, now: float) -> None:
+        """Of a process that runs: whether it gives signs of life, and whether it is well."""
+        if worker.ready_at is None and worker.ready.is_set():
+            worker.ready_at = now
+        if worker.ready_at is not None and now - worker.ready_at > _STEADY_S:
+            worker.failures = 0
+        worker.listen(now)  # before the time is judged: this process may itself have stood still
+        limit = self._settings.worker_timeout_s
+        if worker.ready_at is None:
+            limit = max(limit, _LOADING_S)
+        if now - worker.heard_at > limit and worker.process:
+            _log.error("a worker gives no sign of life; it is killed", extra={"worker": worker.number, "for_s": limit})
+            worker.process.kill()  # it also ends what is stopped; SIGTERM does not
+
+    def _ended(self, worker: Worker, code: int, now: float) -> None:
+        worker.let_go()
+        worker.forget_gauges(self._settings)
+        worker.failures += 1
+        pause = 0.0 if worker.failures == 1 else min(_LONGEST_PAUSE_S, 2.0 ** (worker.failures - 2))
+        worker.start_at = now + pause
+        worker.last_words = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        _log.error(
+            "a worker ended; another is started",
+            extra={"worker": worker.number, "code": code, "times": worker.failures, "in_s": pause},
+        )
+
+    def _hold_back(self) -> None:
+        """Tell all workers when one of them begins or ceases to end again and again."""
+        worst = max(self._workers, key=lambda worker: worker.failures)
+        reason = None
+        if worst.failures >= _A_LOOP:
+            reason = (
+                f"worker {worst.number} ended {worst.failures} times in a row, with {worst.last_words}; see the log"
+            )
+        if (word := HoldBack(reason)) != self._held_back:
+            self._held_back = word
+            for worker in self._workers:
+                worker.tell(word)
+
+    def _end(self) -> bool:
+        """Whether every worker has answered everything."""
+        settings = self._settings
         for worker in self._workers:
-            if worker.process.poll() is None:
+            if worker.process and worker.process.poll() is None:
                 worker.process.terminate()
-        deadline = time.monotonic() + self._settings.shutdown_grace_s + _STOP_MARGIN_S
+        deadline = time.monotonic() + settings.drain_delay_s + settings.shutdown_grace_s + _STOP_MARGIN_S
+        all_answered = True
         for worker in self._workers:
+            if worker.process is None:
+                continue
             try:
-                worker.process.wait(max(0.1, deadline - time.monotonic()))
+                code = worker.process.wait(max(0.1, deadline - time.monotonic()))
+                all_answered = all_answered and code != ExitCode.UNFINISHED
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+                all_answered = False
+            worker.let_go()
+        return all_answered
 
     def _watch_parent(self) -> None:
         wait_for_end_of_parent()

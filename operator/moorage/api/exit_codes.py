@@ -18,6 +18,10 @@ class ExitCode(IntEnum):
     )
     INVALID_INPUT = 2, "What was given cannot work: options, the YAML file, a missing or corrupt weight file."
     UNAVAILABLE = 3, "Something needed is not there: a port is taken, a cluster or a model store does not answer."
+    UNFINISHED = (
+        4,
+        "It was told to stop, and the grace period ended before all that was in flight was answered: the rest got 503.",
+    )
 
     def __new__(cls, code: int, meaning: str = "") -> "ExitCode":
         """A member is its number; the meaning rides along."""

@@ -122,6 +122,24 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
     http_fd: int | None = Field(
         default=None, ge=3, description="An open listening socket; set by the process that starts several workers."
     )
+    worker_timeout_s: float = Field(
+        default=5.0,
+        ge=1,
+        le=3600,
+        description="One of several workers that gives no sign of life for so long is killed and replaced. A forward pass that "
+        "takes longer is no reason, unless it holds Python's interpreter lock all the time.",
+    )
+    forward_timeout_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="When a model has had requests for so long and answered none, it hangs: the process (of several workers "
+        "the one) answers them with 503 and ends with code 1, to be started anew. 0 is never.",
+    )
+    heartbeat_fd: int | None = Field(
+        default=None, ge=3, description="A pipe for signs of life; set by the process that starts several workers."
+    )
     listen_late: bool = Field(
         default=False,
         description="Take connections only once the model answers; set by the process that starts several workers.",
@@ -179,8 +197,24 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
     max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")
 
+    on_load_failure: Literal["exit", "stay"] = Field(
+        default="exit",
+        description="What a model that cannot be loaded leads to: the process ends with the reason, or stays, live and not "
+        "ready, with the reason in its readiness answers.",
+    )
+    drain_delay_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="How long requests are still taken after SIGTERM, while readiness says 503 and answers say `Connection: "
+        "close`: as long as proxies and endpoints need to notice. Pods get 5.",
+    )
     shutdown_grace_s: float = Field(
-        default=20.0, ge=0, le=600, description="How long requests in flight may finish after SIGTERM."
+        default=20.0,
+        ge=0,
+        le=600,
+        description="How long requests in flight may finish after that. What is left then gets 503, and the exit code is 4.",
     )
     metrics_port: int | None = Field(
         default=None,

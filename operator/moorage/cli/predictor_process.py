@@ -84,7 +84,9 @@ class PredictorProcess:
         if self._child.poll() is None:
             self._child.terminate()
         try:
-            code = self._child.wait(timeout=self._settings.shutdown_grace_s + STOP_MARGIN_S)
+            code = self._child.wait(
+                timeout=self._settings.drain_delay_s + self._settings.shutdown_grace_s + STOP_MARGIN_S
+            )
         except subprocess.TimeoutExpired:
             self._child.kill()
             code = self._child.wait()

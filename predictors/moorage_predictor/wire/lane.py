@@ -48,6 +48,8 @@ class Lane:
         self._in_a_row = 0
         self._needed = TRIALS
         self.inline = False
+        self.here_since = 0.0
+        """When the call on the loop began that is in work, by `time.perf_counter()`; 0: none is."""
 
     async def run(self, call: Callable[[], T]) -> T:
         """The call's result, or what it raises."""
@@ -78,9 +80,11 @@ class Lane:
 
     def _run_here(self, call: Callable[[], T]) -> T:
         started, worked = time.perf_counter(), time.thread_time()
+        self.here_since = started
         try:
             return _stayed(call)
         finally:
+            self.here_since = 0.0
             self._calls += 1
             seconds = time.perf_counter() - started
             if seconds > LONG_S:

@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from moorage.api.predictor import MODEL_NAME_PATTERN, PredictorSettings
-from moorage_predictor.errors import InvalidInput, LoadFailed, ModelLoadFailed, ModelUnavailable, RequestError
+from moorage_predictor.errors import (
+    InvalidInput,
+    LoadFailed,
+    ModelLoadFailed,
+    ModelUnavailable,
+    RequestError,
+    without_paths,
+)
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.storage import checksums
 from moorage_predictor.storage.versions import Found, VersionFolder, scan
@@ -30,7 +37,6 @@ from moorage_predictor.wire.versions import Versions
 _log = logging.getLogger(__name__)
 
 _ALL: Final = "all"
-_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w.])/[\w./-]+")
 _NAME: Final = re.compile(MODEL_NAME_PATTERN)
 _Key = tuple[str, str]
 
@@ -236,7 +242,7 @@ class ModelRepository(Repository):
             return self._load(own)
         except LoadFailed as error:
             if self._settings.task == "image-classification":  # of a class of the user's the text may say anything
-                error.told = _ABSOLUTE_PATH.sub("…", error.reason)
+                error.told = without_paths(error.reason)
             raise
 
 

@@ -103,6 +103,8 @@ class Pipeline:
         self._model: Any = model  # what a model may have besides is asked for by name
         self.active = 0
         """Requests in work and waiting."""
+        self.answered = 0
+        """Times that the model has come to an end of something, be it an error; a request given up does not count."""
         self.lane = Lane(model.name)
         self._loop = None if getattr(model, "never_blocks", False) else ModelLoop(model.name)
         sdk = sdk_of(model)
@@ -169,15 +171,23 @@ class Pipeline:
             if soon.deadline is not None and soon.deadline <= asyncio.get_running_loop().time():
                 raise DeadlineExceeded  # the model was loaded meanwhile, or the body came slowly
             work = batched(payload, headers, encode, soon.priority) if batched else call(payload, headers, encode)
-            return await (work if soon.deadline is None else _in_time(work, soon.deadline))
+            answer = await (work if soon.deadline is None else _in_time(work, soon.deadline))
+            self.answered += 1
+            return answer
         except Exception as error:
+            self.answered += not isinstance(error, DeadlineExceeded)
             raise _translated(self._model.name, error) from error
         finally:
             self.active -= 1
 
+    @property
+    def busy(self) -> bool:
+        """Whether the model has something to do, perhaps for callers that have gone."""
+        return self.active > 0 or self.lane.busy
+
     async def retire(self) -> None:
         """Let what is in work finish, then let the model go. Nobody may call it any more."""
-        while self.active or self.lane.busy:  # noqa: ASYNC110 - an Event for a counter buys nothing here
+        while self.busy:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_POLL_S)
         self.lane.close()
         if self._loop:
@@ -194,6 +204,7 @@ class Pipeline:
         self.active += 1
         try:
             while (piece := await self._beside(_next(iterator))) is not _END:
+                self.answered += 1
                 yield piece
         finally:
             self.active -= 1

@@ -8,7 +8,7 @@ A process of one model has exactly this; `model_repository.py` adds what many mo
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from moorage_predictor.errors import ModelLoadFailed, NotFound
+from moorage_predictor.errors import ModelUnavailable, NotFound, RequestError
 from moorage_predictor.metrics import ModelMetrics
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.served import Served
@@ -164,9 +164,23 @@ class Repository:
         """Whether every model that is needed answers."""
         return not self.draining and all([await served.is_ready() for served in self.needed()])
 
-    def failure(self) -> ModelLoadFailed | None:
-        """Why one that is needed could not be loaded, if that is so."""
-        return next((served.failure for served in self.needed() if served.failure and not served.pipeline), None)
+    async def why_not(self) -> RequestError:
+        """Why the process is not ready: above all a model that could not be loaded."""
+        if self.draining:
+            return ModelUnavailable("the server is stopping")
+        needed = self.needed()
+        failure = next((served.failure for served in needed if served.failure and not served.pipeline), None)
+        if failure:
+            return failure
+        for served in needed:
+            if not await served.is_ready():
+                return served.why_not()
+        return ModelUnavailable("the server has just become ready")
+
+    def hold_back(self, reason: str | None) -> None:
+        """From now on not ready, for this reason, although requests are answered; None ends it."""
+        for served in self:
+            served.held_back = reason
 
     def drain(self) -> None:
         """From now on not ready; requests are still answered while the listeners are open."""

@@ -82,6 +82,10 @@ class Served(Described):
         self.draining = False
         self.starting = False
         """Whether the process itself is loading it for the first time."""
+        self.progress = ""
+        """How far that is."""
+        self.held_back: str | None = None
+        """Why it is not ready although it answers: something is wrong with the process as a whole."""
         self.used = 0.0
         """When it was last asked for, by `time.monotonic()`."""
         self.holders = 0
@@ -116,8 +120,8 @@ class Served(Described):
     async def is_ready(self) -> bool:
         """`ready`, and what the model itself says of its health, if it has something to say."""
         pipeline = self.pipeline
-        if not self.ready or pipeline is None or pipeline.health is None:
-            return self.ready
+        if not self.ready or self.held_back or pipeline is None or pipeline.health is None:
+            return self.ready and not self.held_back
         try:
             return bool(await asyncio.wait_for(pipeline.health(), _HEALTH_S))
         except Exception as error:  # noqa: BLE001 - the model's own code
@@ -133,12 +137,17 @@ class Served(Described):
         self.statistics.batched = self.pipeline.batches
         if callable(tune := getattr(model, "tune", None)):
             self._tune(tune)
-        self.starting, self.proven = False, True
+        self.starting, self.proven, self.progress = False, True, ""
         self.state, self.reason, self.failure = "READY", "", None
         self.used = time.monotonic()
         if old:
             self._retire(old)
         self._tell()
+
+    def failed_to_start(self, error: Exception) -> None:
+        """The process could not load it, and goes on nevertheless; `load` may be tried."""
+        self.starting = False
+        self._failed(error)
 
     def _tell(self) -> None:
         self.metrics.ready(self.pipeline is not None and not self.draining)
@@ -224,9 +233,14 @@ class Served(Described):
     def why_not(self) -> RequestError:
         """Why it does not answer now."""
         if self.state == "LOADING":
-            return ModelUnavailable(f"the model {self.name} is still loading")
+            progress = f" ({self.progress})" if self.progress else ""
+            return ModelUnavailable(f"the model {self.name} is still loading{progress}")
         if self.draining:
             return ModelUnavailable(f"the model {self.name} is stopping")
+        if self.failure and not self.proven:
+            return self.failure
+        if self.held_back:
+            return ModelUnavailable(self.held_back)
         if self.state == "READY":
             return ModelUnavailable(f"the model {self.name} says that it is not ready")
         return NotFound(f"the model {self.name} is not loaded: {self.reason or 'it was unloaded'}")

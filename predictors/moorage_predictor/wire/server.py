@@ -8,25 +8,28 @@ import asyncio
 import contextlib
 import copy
 import logging
+import math
 import socket
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from moorage.api.predictor import PredictorSettings
+from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.batching import BatchLimits
+from moorage_predictor.errors import LoadFailed, ModelUnavailable, StartError, without_paths
 from moorage_predictor.telemetry.http import Observed
 from moorage_predictor.telemetry.observer import observer
 from moorage_predictor.wire import grpc
 from moorage_predictor.wire.access import gate_of, guarded
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
-from moorage_predictor.wire.http.protocol import limited_protocol, watch
+from moorage_predictor.wire.http.protocol import LimitedProtocol, limited_protocol, watch
 from moorage_predictor.wire.http.types import Handler
 from moorage_predictor.wire.metrics_listener import MetricsListener, metrics_of
+from moorage_predictor.wire.pipeline import Pipeline
 from moorage_predictor.wire.rate_limits import limits_of
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
@@ -35,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_POLL_S: Final = 0.05
 _CLOSE_S: Final = 1.0
+_HUNG_GRACE_S: Final = 2.0
 
 
 class _HttpServer(uvicorn.Server):
@@ -82,11 +86,12 @@ class Server:
         if self._gate is not None:
             self._gate.denied = self.metrics.denied
             app = guarded(app, self._gate)
+        self._protocol = limited_protocol(settings)
         self._http = _HttpServer(
             uvicorn.Config(
                 Observed(app, self._observer),
                 loop="none",
-                http=limited_protocol(settings),
+                http=self._protocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -100,6 +105,9 @@ class Server:
         self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits, self._observer)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
+        self._was_ready = False
+        self.unanswered = 0
+        """Requests that the end of the grace period left without their answer."""
 
     def _beside(self, app: Handler) -> uvicorn.Server:
         """Of another listener, with the limits of the first."""
@@ -138,7 +146,7 @@ class Server:
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(self._http.serve(sockets=[self._socket])),
-            asyncio.create_task(watch(self._http.server_state.connections)),
+            asyncio.create_task(watch(self._connections)),
         ]
         self._metrics_listener.start()
         ports = {"http_port": self._socket.getsockname()[1], "grpc_port": port}
@@ -152,33 +160,56 @@ class Server:
         served.serve(model)
         served.metrics.loaded(load_seconds)
         self.metrics.started(log.age())
+        self._was_ready = True
+
+    def progress(self, step: LoadProgress) -> None:
+        """How far the load of the only model is, for those who ask whether it is ready. From any thread."""
+        [served] = self._repository
+        served.progress = f"{step.stage} {step.done} of {step.total}"
+
+    def failed(self, error: StartError) -> None:
+        """The only model could not be loaded: live and not ready from now on, with the reason."""
+        [served] = self._repository
+        if isinstance(error, LoadFailed) and self._settings.task == "image-classification":
+            error.told = without_paths(error.reason)  # of a class of the user's the text may say anything
+        served.failed_to_start(error)
+
+    def pipelines(self) -> list[tuple[str, Pipeline]]:
+        """Those that answer now, with the names of their models."""
+        return [(served.name, served.pipeline) for served in list(self._repository) if served.pipeline]
+
+    def hold_back(self, reason: str | None) -> None:
+        """See `Repository.hold_back`."""
+        self._repository.hold_back(reason)
 
     async def preload(self) -> bool:
         """Of a model repository: load what must be there, and look for new versions from now on. Whether all is there."""
         await self._repository.preload()
         self.metrics.started(log.age())
         self._polling = asyncio.create_task(self._repository.poll())
+        self._was_ready = True
         return await self._repository.is_ready()
 
-    async def stop(self) -> None:
-        """Not ready at once; requests in flight get `shutdown_grace_s`; then the listeners close, the rest is cut."""
-        grace = self._settings.shutdown_grace_s
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
+    async def stop(self, *, hung: bool = False) -> None:
+        """Not ready at once. For `drain_delay_s` every request is taken as before, and each connection ends with its answer;
+        then what is in flight gets `shutdown_grace_s`, the listeners close, and the rest is answered with 503. If a model
+        hangs, what others do is not waited for long."""
+        settings, loop = self._settings, asyncio.get_running_loop()
         if self._polling:
             self._polling.cancel()
         self._repository.drain()
+        self._protocol.draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        if self._was_ready and not hung:  # nobody is sent here before
+            await asyncio.sleep(settings.drain_delay_s)
+        grace = min(settings.shutdown_grace_s, _HUNG_GRACE_S) if hung else settings.shutdown_grace_s
+        deadline = loop.time() + grace
         accept_until = loop.time() + grace / 2  # clients that never pause leave the other half to what is in flight
         while self._repository.pending and loop.time() < accept_until:  # noqa: ASYNC110 - an Event for a counter buys nothing here
             await asyncio.sleep(_DRAIN_POLL_S)
-        left = max(0.0, deadline - loop.time())
-        self._http.config.timeout_graceful_shutdown = max(1, round(left))
-        self._http.should_exit = True
         if self._tasks:
-            await self._grpc.stop(left)
-            serving, watching = self._tasks
-            await serving
-            watching.cancel()
+            await self._close_listeners(deadline)
         if self._gate is not None:
             await self._gate.close()
         await self._metrics_listener.stop()
@@ -187,3 +218,28 @@ class Server:
             await self._limits.close()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process
             await asyncio.wait_for(self._repository.close(), max(_CLOSE_S, deadline - loop.time()))
+
+    async def _close_listeners(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        left = max(0.0, deadline - loop.time())
+        self._http.config.timeout_graceful_shutdown = math.ceil(left + _CLOSE_S)
+        self._http.should_exit = True
+        cut = loop.call_later(left, self._cut)
+        await self._grpc.stop(left)
+        serving, watching = self._tasks
+        await serving
+        cut.cancel()
+        watching.cancel()
+
+    def _cut(self) -> None:
+        """gRPC's server does the same for its own."""
+        self.unanswered = self._repository.pending
+        error = ModelUnavailable("the server is stopping, and has no more time for this request")
+        in_work = sum([connection.cut(error) for connection in list(self._connections)])
+        self.unanswered = max(self.unanswered, in_work)
+        if self.unanswered:
+            _log.warning("the grace period is over", extra={"unanswered": self.unanswered})
+
+    @property
+    def _connections(self) -> "set[LimitedProtocol]":
+        return cast("set[LimitedProtocol]", self._http.server_state.connections)

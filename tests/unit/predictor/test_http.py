@@ -77,7 +77,8 @@ async def test_before_the_model_is_loaded_the_server_lives_and_is_not_ready(serv
     assert (await app.get("/v2/health/live")).json() == {"live": True}
     assert (await app.get("/")).json() == {"status": "alive"}
     answer = await app.get("/v2/health/ready")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False})
+    why = {"error": "the model cats is still loading", "code": "MODEL_NOT_READY"}
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, **why})
     for path in ("/v2/models/cats/ready", "/v1/models/cats"):
         answer = await app.get(path)
         check_error(answer, 503, "MODEL_NOT_READY", "the model cats is still loading")
@@ -95,6 +96,13 @@ async def test_once_it_is_loaded_every_way_to_ask_says_so(serve):
         assert (await app.get(path)).json() == {"name": "cats", "ready": True}
     for path in ("/v1/models", "/v2/models"):
         assert (await app.get(path)).json() == {"models": ["cats"]}
+    app.repository.hold_back("worker 1 ended 3 times")
+    assert (await app.get("/v2/health/ready")).json()["error"] == "worker 1 ended 3 times"
+    check_error(await app.get("/v2/models/cats/ready"), 503, "MODEL_NOT_READY", "worker 1 ended 3 times")
+    check_error(await app.get("/v1/models/cats"), 503, "MODEL_NOT_READY", "worker 1 ended 3 times")
+    assert (await app.post(PREDICT, json={"instances": [1]})).status_code == 200
+    app.repository.hold_back(None)
+    assert (await app.get("/v2/health/ready")).status_code == 200
     app.served.drain()
     assert (await app.get("/v2/health/ready")).status_code == 503
     check_error(await app.get("/v2/models/cats/ready"), 503, "MODEL_NOT_READY", "the model cats is stopping")

@@ -124,11 +124,12 @@ class Endpoints:
         await send_json(send, {"live": True})
 
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every model that is needed answers; else, where one could not be loaded, why."""
-        ready = await self._repository.is_ready()
-        failure = None if ready else self._repository.failure()
-        why = {"error": str(failure), "code": failure.code} if failure else {}
-        await send_json(send, {"ready": ready, **why}, 200 if ready else 503)
+        """Every model that is needed answers; else why not."""
+        if await self._repository.is_ready():
+            await send_json(send, {"ready": True})
+        else:
+            error = await self._repository.why_not()
+            await send_json(send, {"ready": False, "error": str(error), "code": error.code}, 503)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ours first, then what models and libraries have counted themselves."""

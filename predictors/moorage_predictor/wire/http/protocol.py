@@ -36,6 +36,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """A connection that keeps to limits. `limits` is set by `limited_protocol`."""
 
     limits: RequestLimits
+    draining = False
+    """Of the class: whether each connection ends with its next answer."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
@@ -117,6 +119,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_body = True
         self._since = self._last_byte = self.loop.time()
         super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """One chunk more; the parser calls this."""
@@ -150,6 +154,29 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: a client that asks for another protocol gets HTTP."""
+
+    def drain(self) -> None:
+        """The answer that is in work is the connection's last. One that is idle may bring one more request."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def cut(self, error: RequestError) -> bool:
+        """Close at once, with this answer if none has begun. Whether a request was in work."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+            return False
+        scope = cast(dict[str, Any], cycle.scope)
+        if not cycle.response_started and not self.pipeline:  # else it would be taken for the answer to another request
+            scope["moorage.status"] = error.status
+            self.transport.write(_whole_answer(error))
+        self.transport.close()
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if task := scope.get(ANSWERED_BY):
+            scope[GONE] = True
+            task.cancel()
+        return True
 
     def check(self, now: float) -> None:
         """Close the connection if it has taken too long. Called twice a second."""
@@ -200,10 +227,7 @@ class LimitedProtocol(HttpToolsProtocol):
             not cycle.response_started if at_work and self._in_body else not at_work
         )
         if ours_to_answer:
-            body = error_body(str(error), error.code)
-            retry = b"retry-after: 1\r\n" if error.status == 503 else b""
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[error.status] + retry + head + body)
+            self.transport.write(_whole_answer(error))
         elif at_work and not self._in_body and not self.pipeline:
             cycle.keep_alive = False  # the request before this one gets its answer, then the connection ends
             self._is_last = True
@@ -212,6 +236,14 @@ class LimitedProtocol(HttpToolsProtocol):
         if at_work:
             cycle.disconnected = True
             cycle.message_event.set()
+
+
+def _whole_answer(error: RequestError) -> bytes:
+    """Outside of the application; the connection ends with it."""
+    body = error_body(str(error), error.code)
+    retry = b"retry-after: 1\r\n" if error.status == 503 else b""
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    return STATUS_LINE[error.status] + retry + head + body
 
 
 def limited_protocol(limits: RequestLimits) -> type[LimitedProtocol]:

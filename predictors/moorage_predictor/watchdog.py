@@ -1,0 +1,81 @@
+"""Notices that this process no longer does its work. Started by `runtime`; `workers` reads the heartbeat of each worker.
+
+    event loop ── every second ──> a byte in the heartbeat's pipe          (`--workers`: none for a while -> killed)
+               └─ every second ──> has any model answered since last time? (no, for long -> the process ends itself)
+    a thread   ── every second ──> the byte, while a model's call runs on the event loop itself
+
+The loop can be busy for long with good reason in one case alone, a model that was quick enough to run on it and is not this
+time (`wire/lane.py`); then the thread speaks for it, as long as a call may take.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from moorage_predictor.wire.pipeline import Pipeline
+
+_LOOK_S: Final = 1.0
+_BEATS: Final = 5
+"""In the time after which a worker without one is given up."""
+
+Pipelines = Callable[[], Iterable[tuple[str, "Pipeline"]]]
+"""Those that answer now, with the names of their models."""
+
+
+async def until_hung(pipelines: Pipelines, limit_s: float) -> str:
+    """Returns, with the sentence for people, once a model has had requests for `limit_s` and has answered none of them. A
+    model that others still call but whose callers all give up counts as well; one that nobody calls does not. 0: never."""
+    stuck: dict[Pipeline, tuple[int, float]] = {}
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        found: dict[Pipeline, tuple[int, float]] = {}
+        for name, pipeline in pipelines():
+            answered, seconds = stuck.get(pipeline, (pipeline.answered, 0.0))
+            if pipeline.answered != answered:
+                seconds = 0.0
+            elif pipeline.busy:
+                seconds += _LOOK_S
+            if limit_s and seconds >= limit_s:
+                return f"the model {name} has answered nothing for {seconds:g} s (--forward-timeout-s={limit_s:g})"
+            found[pipeline] = pipeline.answered, seconds
+        stuck = found
+
+
+class Heartbeat:
+    """One worker's, into a pipe that its parent reads."""
+
+    def __init__(self, fd: int, timeout_s: float, pipelines: Pipelines, forward_limit_s: float) -> None:
+        self._fd = fd
+        os.set_blocking(fd, False)  # a parent that does not read must not stop us
+        os.set_inheritable(fd, False)
+        self._period_s = timeout_s / _BEATS
+        self._pipelines = pipelines
+        self._forward_limit_s = forward_limit_s
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on, as long as the loop runs."""
+        self._loop = loop
+        self._on_loop()
+        threading.Thread(target=self._speak_for_long_calls, name="heartbeat", daemon=True).start()
+
+    def _on_loop(self) -> None:
+        self._beat()
+        self._loop.call_later(self._period_s, self._on_loop)
+
+    def _speak_for_long_calls(self) -> None:
+        while True:
+            time.sleep(self._period_s)
+            now = time.perf_counter()
+            for _, pipeline in list(self._pipelines()):
+                since = pipeline.lane.here_since
+                if since and (not self._forward_limit_s or now - since < self._forward_limit_s):
+                    self._beat()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # it is full, or the parent has gone, which standard input tells
+            os.write(self._fd, b".")

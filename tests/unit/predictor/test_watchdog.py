@@ -1,0 +1,127 @@
+"""Signs of life, and the lack of them."""
+
+import asyncio
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from moorage_predictor import watchdog
+from moorage_predictor.errors import DeadlineExceeded
+from moorage_predictor.watchdog import Heartbeat, until_hung
+from moorage_predictor.wire.pipeline import Pipeline
+from moorage_predictor.worker import HoldBack
+
+
+class Waiting:
+    """Answers when it is let go."""
+
+    name = "cats"
+    ready = True
+
+    def __init__(self):
+        self.go = threading.Event()
+
+    def predict(self, payload, headers=None):
+        self.go.wait(60)
+        return np.zeros(1)
+
+
+@pytest.fixture
+async def model():
+    made = Waiting()
+    yield made
+    made.go.set()
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(watchdog, "_LOOK_S", 0.01)
+
+
+async def hangs(pipeline, limit_s, within_s=0.5):
+    try:
+        return await asyncio.wait_for(until_hung(lambda: [("cats", pipeline)], limit_s), within_s)
+    except TimeoutError:
+        return None
+
+
+async def test_a_model_that_answers_none_of_its_requests_hangs(model):
+    pipeline = Pipeline(model)
+    work = asyncio.ensure_future(pipeline.predict(1, {}))
+    sentence = await hangs(pipeline, 0.1)
+    assert sentence.startswith("the model cats has answered nothing for ")
+    assert "--forward-timeout-s=0.1" in sentence
+    model.go.set()
+    await work
+
+
+async def test_a_model_hangs_also_where_its_callers_give_up(model):
+    pipeline = Pipeline(model)
+    with pytest.raises(DeadlineExceeded):
+        await pipeline.predict(1, {"x-request-timeout": "0.01"})
+    assert await hangs(pipeline, 0.1)
+
+
+async def test_a_model_that_nobody_asks_does_not_hang(model):
+    assert await hangs(Pipeline(model), 0.1) is None
+
+
+async def test_a_slow_model_that_answers_now_and_then_does_not_hang(model):
+    pipeline = Pipeline(model)
+    work = [asyncio.ensure_future(pipeline.predict(1, {}))]
+
+    async def answer():
+        for _ in range(10):
+            await asyncio.sleep(0.04)
+            model.go.set()
+            await work.pop()
+            model.go.clear()
+            work.append(asyncio.ensure_future(pipeline.predict(1, {})))
+
+    found, _ = await asyncio.gather(hangs(pipeline, 0.2, 0.4), answer())
+    assert found is None
+    model.go.set()
+    await work.pop()
+
+
+async def test_with_0_nothing_hangs(model):
+    pipeline = Pipeline(model)
+    work = asyncio.ensure_future(pipeline.predict(1, {}))
+    assert await hangs(pipeline, 0, 0.2) is None
+    model.go.set()
+    await work
+
+
+async def test_a_loop_that_runs_gives_signs_of_life_and_one_that_is_stuck_none(model):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    Heartbeat(writing, 0.05, lambda: [], 60).start(asyncio.get_running_loop())
+    await asyncio.sleep(0.1)
+    assert len(os.read(reading, 4096)) >= 2
+    threading.Event().wait(0.2)
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 4096)
+
+
+async def test_a_long_call_on_the_loop_is_a_sign_of_life_until_it_is_too_long(model):
+    pipeline = Pipeline(model)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    Heartbeat(writing, 0.05, lambda: [("cats", pipeline)], 0.5).start(asyncio.get_running_loop())
+    pipeline.lane.inline = True
+    threading.Timer(0.2, lambda: seen.append(len(os.read(reading, 4096)))).start()
+    threading.Timer(1.5, model.go.set).start()
+    seen = []
+    await pipeline.predict(1, {})
+    assert seen[0] >= 2
+    assert len(os.read(reading, 4096)) <= 60  # or it would be 130
+    assert pipeline.lane.here_since == 0
+
+
+def test_what_a_parent_says_is_read_as_it_was_meant_and_other_lines_are_not():
+    for word in (HoldBack("worker 1 ended 3 times"), HoldBack(None)):
+        assert HoldBack.from_line(word.line()) == word
+    for line in ("", "hold", '{"hold_back":', '{"progress": 1}'):
+        assert HoldBack.from_line(line) is None
