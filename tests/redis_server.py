@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import redis
+
 from tests.servers import program
 
 _START_S = 10.0

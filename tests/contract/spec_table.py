@@ -61,7 +61,13 @@ def full() -> Document:
             "scaleToZeroAfter": "5m",
         },
         health={"startup": probe, "readiness": probe, "liveness": probe},
-        rateLimits=[{"requests": 100, "per": "minute", "by": "key", "operation": "predict"}],
+        rateLimits=[{"requests": 100, "per": "minute", "by": "key", "operation": "predict", "model": "cats"}],
+        rateLimiting={
+            "redisUrlSecret": "limits",
+            "onStoreFailure": "closed",
+            "trustedProxies": ["10.0.0.0/8"],
+            "countedProofSecret": "proof",
+        },
         access={
             "apiKeys": {"secret": "keys"},
             "jwt": {
@@ -201,6 +207,8 @@ def _text(path: str, length: int) -> str:
         "spec.access.jwt.jwksUri": "https://",
         "spec.predictor.gpu.resourceName": "a.b/",
     }
+    if path == "spec.rateLimiting.trustedProxies[]":
+        return ":".join(["ffff"] * 8) + "/128" + "0" * (length - 43)
     if path.endswith(("Delay", "After", "ttl", "latencyP95")):
         return "9" * (length - 2) + "ms"
     if path.startswith("spec.predictor.resources"):
@@ -309,6 +317,14 @@ _VALUES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "expected the name of an object of this namespace": (
         ("a", "a.b-c", "0"),
         ("A", "-a", "a-", "a/b", "a_b", "other/ns"),
+    ),
+    "expected the name of a model": (
+        ("a", "Birds.v2", "a_b-C"),
+        ("", "-a", "a/b", "a b"),
+    ),
+    "expected an address or a network": (
+        ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"),
+        ("10.0.0.0/33", "10.0.0", "example.com", "999.1.1.1", "10.0.0.0/255.0.0.0", "", "010.0.0.1"),
     ),
     "expected an image reference": (
         ("a", "example.com:5000/a/b_c:1.0", "a@sha256:" + "0" * 64),
@@ -431,6 +447,10 @@ _DOCUMENTS: dict[str, Pair] = {
     "access lets nobody in": (
         [document(access={"apiKeys": {"secret": "keys"}})],
         [document(access={})],
+    ),
+    "rateLimiting says how rateLimits are counted": (
+        [document(rateLimits=[{"requests": 1, "per": "second"}], rateLimiting={})],
+        [document(rateLimiting={})],
     ),
     "two variants have the same name": (
         [_weights(50, 50)],

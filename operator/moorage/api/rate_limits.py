@@ -133,7 +133,7 @@ class RateLimitSettings(BaseModel):
     def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
             try:
-                ipaddress.ip_network(text)
+                ipaddress.ip_network(text, strict=False)
             except ValueError as error:
                 raise ValueError(f"expected an address or a network such as 10.0.0.0/8: {error}") from error
         return texts

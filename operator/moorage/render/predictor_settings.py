@@ -4,6 +4,7 @@ from moorage.api.access import KEYS_DIR
 from moorage.api.predictor import MODEL_DIR, PredictorSettings
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.section import seconds
+from moorage.render.rate_limits import rate_limiting, rate_limits
 from moorage.render.storage import source
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -19,6 +20,7 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         model_dir=MODEL_DIR if initialized else None,
         storage_uri=None if initialized else uri,
         access_keys_dir=KEYS_DIR if has_api_keys(deployment) else None,
+        **rate_limiting(deployment),
         host="0.0.0.0",  # noqa: S104 - see the docstring
         termination_log=TERMINATION_LOG,
         shutdown_grace_s=SHUTDOWN_GRACE_S,
@@ -76,6 +78,7 @@ def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorS
             "sha256": model.sha256,
             **{name: value for name, value in stated.items() if value is not None},
             **_tokens(deployment),
+            **rate_limits(deployment),
             **surroundings,
         }
     )

@@ -8,6 +8,7 @@ from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
 from moorage.render.names import Manifest, child_name, metadata
 from moorage.render.predictor_settings import SHUTDOWN_GRACE_S, TERMINATION_LOG, has_api_keys, predictor_settings
+from moorage.render.rate_limits import mounts, volumes
 from moorage.render.settings import RenderSettings
 
 MODEL_FORMAT = "moorage-image-classification"
@@ -39,7 +40,7 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
             "multiModel": False,
             "containers": [_container(deployment, settings)],
             # Without a size: a checkpoint is converted there. The container's own ephemeral-storage limit bounds it.
-            "volumes": [{"name": "tmp", "emptyDir": {}}, *_keys_volume(deployment)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *_keys_volume(deployment), *volumes(deployment)],
         },
     }
 
@@ -79,6 +80,7 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir
             *([{"name": KEYS_VOLUME, "mountPath": KEYS_DIR, "readOnly": True}] if has_api_keys(deployment) else []),
+            *mounts(deployment),
         ],
     }
 

@@ -8,6 +8,9 @@ DEFAULT_IMAGE = f"moorage/predictor:{__version__}"
 CLIENT_NAMESPACE_LABEL = "moorage.dev/model-clients"
 """Namespaces with this label (value `true`) may call the predictors directly: ingress controllers, applications, tests."""
 
+RATE_LIMIT_STORE_LABEL = "moorage.dev/rate-limit-store"
+"""Pods with this label (value `true`), in any namespace, are a Redis that predictors may reach."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -24,6 +27,9 @@ class NetworkSettings:
     storage_cidrs: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     blocked_cidrs: tuple[str, ...] = ("169.254.0.0/16", "fd00:ec2::254/128")
     storage_ports: tuple[int, ...] = (443,)
+    redis_cidrs: tuple[str, ...] = ()
+    """Of a Redis outside of the cluster, or one whose pods have no label."""
+    redis_ports: tuple[int, ...] = (6379, 6380)
 
 
 @dataclass(frozen=True)

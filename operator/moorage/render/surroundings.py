@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.names import Manifest, child_name, metadata, pod_labels
+from moorage.render.rate_limits import egress
 from moorage.render.settings import CLIENT_NAMESPACE_LABEL, NetworkSettings
 from moorage.render.storage import source
 
@@ -47,7 +48,12 @@ def network_policy(deployment: ModelDeployment, settings: NetworkSettings) -> Ma
             "podSelector": {"matchLabels": pod_labels(deployment.metadata.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": _ingress(settings),
-            "egress": [_dns(), *_stores(deployment, settings), *_issuer(deployment, settings)],
+            "egress": [
+                _dns(),
+                *_stores(deployment, settings),
+                *_issuer(deployment, settings),
+                *egress(deployment, settings),
+            ],
         },
     }
 

@@ -6,7 +6,6 @@ from tests.builders import model_deployment
 from moorage.api.support import not_yet_supported
 
 MARKED = {
-    "spec.rateLimits": {"rateLimits": [{"requests": 1, "per": "minute"}]},
     "spec.rollout": {"rollout": {"strategy": "rolling"}},
     "spec.variants": {"variants": [{"name": "a", "weight": 50}, {"name": "b", "weight": 50}]},
     "spec.cache": {"cache": {"ttl": "5m"}},

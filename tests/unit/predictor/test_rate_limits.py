@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.predictor.served import Echo, InProcess
 
 from moorage.access.limits.proof import Proofs
 from moorage.access.principal import PRINCIPAL, Limit, Principal
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.wire.rate_limits import Limits
-from tests.unit.predictor.served import Echo, InProcess
 
 INFER = "/v2/models/cats/infer"
 ALICE = Principal("alice", "key", "read-write")

@@ -25,7 +25,7 @@ class Addresses:
     """Which proxies are trusted."""
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
-        self._trusted = tuple([ipaddress.ip_network(network) for network in trusted])
+        self._trusted = tuple([ipaddress.ip_network(network, strict=False) for network in trusted])
 
     def client(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Whom to count: an IPv4 address, or the /64 network of an IPv6 address.

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from moorage.api.v1alpha1.model import RESERVED_NAMES, Model
 from moorage.api.v1alpha1.monitoring import Monitoring
 from moorage.api.v1alpha1.predictor import Predictor
+from moorage.api.v1alpha1.rate_limits import RATE_LIMIT_RULES, RateLimiting, RateLimits
 from moorage.api.v1alpha1.rollout import VARIANT_RULES, Rollout, Variants
 from moorage.api.v1alpha1.scaling import Scaling
 from moorage.api.v1alpha1.section import NOT_YET, Rule, Section
-from moorage.api.v1alpha1.serving import Access, Cache, Health, RateLimits
+from moorage.api.v1alpha1.serving import Access, Cache, Health
 
 GROUP = "moorage.dev"
 VERSION = "v1alpha1"
@@ -35,9 +36,11 @@ class Spec(Section):
     predictor: Predictor = Field(default_factory=Predictor, description="How one copy of the model runs.")
     scaling: Scaling = Field(default_factory=Scaling, description="How many copies run.")
     health: Health = Field(default_factory=Health, description="The probes of the predictor container.")
-    rate_limits: Annotated[RateLimits | None, NOT_YET] = Field(
-        default=None, description="How many requests a caller may make."
+    rate_limits: RateLimits | None = Field(
+        default=None,
+        description="How often callers may call. All of the rules hold; see docs/reference/rate-limits.md.",
     )
+    rate_limiting: RateLimiting | None = Field(default=None, description="Where rateLimits are counted.")
     access: Access | None = Field(
         default=None, description="Who may call. Without it whoever the network lets through may do everything."
     )
@@ -52,7 +55,7 @@ class Spec(Section):
         default=None, description="Dashboards, alerts and drift checks."
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = VARIANT_RULES
+    rules: ClassVar[tuple[Rule, ...]] = (*VARIANT_RULES, *RATE_LIMIT_RULES)
 
 
 class Condition(BaseModel):

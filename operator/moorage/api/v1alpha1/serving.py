@@ -1,4 +1,4 @@
-"""`spec.health`, `spec.rateLimits`, `spec.access` and `spec.cache`: what surrounds each request."""
+"""`spec.health`, `spec.access` and `spec.cache`: what surrounds each request."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -48,19 +48,6 @@ class Health(Section):
     )
     readiness: ReadinessProbe = Field(default_factory=ReadinessProbe, description="When a pod gets requests.")
     liveness: LivenessProbe = Field(default_factory=LivenessProbe, description="When a pod is restarted.")
-
-
-class RateLimit(Section):
-    """At most so many requests of one caller in one window."""
-
-    requests: int = Field(ge=1, le=1000000000, description="Requests that are let through in one window.")
-    per: Literal["second", "minute", "hour", "day"] = Field(description="Length of the window.")
-    by: Literal["key", "subject", "ip"] | None = Field(
-        default=None, description="Who is counted: the API key, the JWT's subject or the client's address."
-    )
-    operation: Literal["predict", "batch", "manage"] | None = Field(
-        default=None, description="Which calls are counted; all of them if absent."
-    )
 
 
 class ApiKeys(Section):
@@ -116,6 +103,3 @@ class Cache(Section):
 
     ttl: Duration = Field(description="How long an answer is kept, for instance 5m.")
     max_entries: int | None = Field(default=None, ge=1, le=10000000, description="Answers that are kept at most.")
-
-
-RateLimits = Annotated[list[RateLimit], Field(max_length=16)]
