@@ -79,8 +79,14 @@ Bucket = list[tuple[int, int, Item[Payload]]]
 class Batcher(Generic[Payload]):
     """One model's queue and the batches in work."""
 
-    def __init__(self, run: Run[Payload], limits: BatchLimits) -> None:
+    def __init__(
+        self, run: Run[Payload], limits: BatchLimits, company_comes: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`company_comes`: whether a batch that is not full had better wait, because more rows are being prepared and no
+        core is idle meanwhile. `look` is to be called when it may have become false without a `submit`.
+        """
         self._run = run
+        self._company_comes = company_comes
         self._limits = limits
         self.observe: Observe = lambda rows, waited_s, run_s, items: None
         self._buckets: dict[Hashable, Bucket[Payload]] = {}
@@ -135,6 +141,11 @@ class Batcher(Generic[Payload]):
         seconds = self._waiting * self._seconds_per_row / self._limits.workers
         return Overloaded(f"{self._waiting} rows wait for the model; try again", max(1, math.ceil(seconds)))
 
+    def look(self) -> None:
+        """What was waited for may not come."""
+        if self._buckets:
+            self._schedule(asyncio.get_running_loop())
+
     def resize(self, workers: int) -> None:
         """From now on so many batches at a time."""
         self._limits = replace(self._limits, workers=workers)
@@ -165,7 +176,10 @@ class Batcher(Generic[Payload]):
             if starts > now:
                 self._timer = loop.call_at(starts, self._dispatch)
                 return
-            batch = self._take(key, free)
+            waits = self._company_comes()
+            if waits and self._rows[key] < self._limits.max_batch_size:
+                return
+            batch = self._take(key, 1 if waits else free)
             if batch:
                 self._running += 1
                 alone = self._running == 1 and not self._waiting

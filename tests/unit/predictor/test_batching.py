@@ -62,6 +62,22 @@ class TestBatches:
         assert await asyncio.gather(first, *others) == [2, 4, 6]
         assert model.batches == [[1], [2, 3]]
 
+    async def test_a_batch_that_is_not_full_waits_while_company_is_prepared(self):
+        model, coming = Model(), [True]
+        queue = Batcher(model, BatchLimits(3, 1000, workers=2), lambda: coming[0])
+        first = [queue.submit(number) for number in (1, 2)]
+        await turns()
+        assert model.batches == []
+        third = queue.submit(3)
+        await turns()
+        assert model.batches == [[1, 2, 3]]
+        fourth = queue.submit(4)
+        await turns()
+        coming[0] = False  # what was awaited could not be read
+        queue.look()
+        assert await asyncio.gather(*first, third, fourth) == [2, 4, 6, 8]
+        assert model.batches == [[1, 2, 3], [4]]
+
     async def test_a_batch_holds_at_most_so_many_rows_and_not_calls(self):
         model = Model()
         queue = batcher(model, size=4)

@@ -93,6 +93,24 @@ async def test_when_images_abound_each_pass_has_a_core_and_no_pass_too_many_rows
     assert {threads for rows, threads in network.batches[1:-1]} == {1}
 
 
+@pytest.mark.parametrize("comes", [True, False], ids=["it comes", "it cannot be read"])
+async def test_while_the_only_core_decodes_another_image_a_batch_waits_for_it(make, network, comes):
+    stages, decoded = make(cores=1), threading.Event()
+
+    def slow():
+        assert decoded.wait(10)
+        return images(2)() if comes else EncodedImages((b"no image",))
+
+    calls = [asyncio.ensure_future(stages.classify(one)) for one in (images(1), slow)]
+    await until(lambda: stages.batcher.waiting)
+    await asyncio.sleep(0.05)
+    assert network.batches == []
+    decoded.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert best(answers[0]) == [1]
+    assert network.batches == [(2 if comes else 1, 1)]
+
+
 async def test_an_image_that_cannot_be_read_fails_its_own_request_alone(make):
     stages = make()
     answers = await asyncio.gather(

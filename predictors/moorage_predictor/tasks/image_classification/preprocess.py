@@ -124,6 +124,15 @@ class Preprocess:
         return row
 
 
+def on_one_core() -> None:
+    """What this thread has torch do, it does on one core: several images are resized at a time, and torch's own threads
+    would spin for more work on the cores that run the network.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _interpolated(pixels: NDArray[np.uint8], target: tuple[int, int], mode: str) -> NDArray[np.uint8]:
     """[height, width, 3] at the target's height and width; a view with the colours apart, as the network wants them."""
     import torch

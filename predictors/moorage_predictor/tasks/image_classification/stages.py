@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits
 from moorage_predictor.engine import split as splits
+from moorage_predictor.tasks.image_classification import preprocess
 from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, stacked
 from moorage_predictor.tasks.image_classification.preprocess import Row
 from moorage_predictor.tasks.image_classification.types import Images
@@ -40,10 +41,12 @@ class Stages:
         self.split = splits.Split(workers=cores, threads=1, cores=cores)
         self._most = limits.max_queue_size + cores * limits.max_batch_size
         self._inside = 0
-        self._decoders = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="decode")
+        self._decoding = 0
+        self._decoders = ThreadPoolExecutor(cores, "decode", preprocess.on_one_core)
         self._forwards = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="forward")
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
-        self.batcher: Batcher[Row] = Batcher(self._run, replace(limits, max_queue_size=sys.maxsize, workers=cores))
+        limits = replace(limits, max_queue_size=sys.maxsize, workers=cores)
+        self.batcher: Batcher[Row] = Batcher(self._run, limits, self._company_comes)
 
     async def classify(self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY) -> Classification:
         """The best classes of each image. `images` is called in a decode thread. Who is cancelled is not computed.
@@ -61,7 +64,7 @@ class Stages:
                 return found
             self._enter(len(others), entered)
             entered += len(others)
-            rows = [row, *await _all([self._decode(prepare) for prepare in others])]
+            rows = [row, *await _all([asyncio.ensure_future(self._decode(prepare)) for prepare in others])]
             return Classification.joined(await _all([self.batcher.submit(row, priority=priority) for row in rows]))
         finally:
             self._inside -= entered
@@ -77,11 +80,20 @@ class Stages:
         first, *others = self._classifier.rows(images)
         return first(), others
 
-    def _decode(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(self._decoders, work)
+    async def _decode(self, work: Callable[[], T]) -> T:
+        self._decoding += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        finally:
+            self._decoding -= 1
+            self.batcher.look()
+
+    def _company_comes(self) -> bool:
+        """Whether all cores are at work and some of them on further rows: a small batch would but take a core from those."""
+        return self._decoding > 0 and self._decoding + self.batcher.running * self.split.threads >= self.split.cores
 
     async def _run(self, payloads: Sequence[Row], *, alone: bool) -> Sequence[Any]:
-        threads = self.split.cores if alone else self.split.threads
+        threads = self.split.cores if alone and not self._decoding else self.split.threads
         return await asyncio.get_running_loop().run_in_executor(self._forwards, self._work, payloads, threads)
 
     def _work(self, rows: Sequence[Row], threads: int) -> list[Classification]:
