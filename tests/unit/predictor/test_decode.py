@@ -340,6 +340,11 @@ def test_nan_and_infinity_come_only_in_binary():
             {"inputs": [tensor()], "x": {"y": {"z": {"a": {}}}}},
             "the body: expected JSON nested at most 4 deep",
         ),
+        (
+            {"max_json_keys": 500},
+            {"inputs": [tensor()], "x": {str(n): n for n in range(501)}},
+            "the body: expected JSON with at most 500 keys",
+        ),
         ({"max_tensors": 1}, {"inputs": [tensor(), tensor(name="y")]}, "inputs: expected at most 1, found 2"),
         (
             {"max_elements": 5},
@@ -347,7 +352,7 @@ def test_nan_and_infinity_come_only_in_binary():
             "y: expected at most 5 elements in a request, found 3 more",
         ),
     ],
-    ids=["keys", "values", "depth", "tensors", "elements"],
+    ids=["keys", "values", "depth", "many keys", "tensors", "elements"],
 )
 def test_the_limits_are_kept(limits, document, message):
     assert refused(lambda: decoded(document, limits=RequestLimits(**limits))) == message
