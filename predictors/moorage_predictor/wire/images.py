@@ -7,12 +7,12 @@
 | FP32     | [n,3,height,width]| flat or nested numbers   | little-endian, row-major              |
 """
 
-import base64
 import binascii
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import pybase64
 
 from moorage_predictor.errors import InvalidInput, PayloadTooLarge
 from moorage_predictor.tasks.image_classification import EncodedImages, Images, PixelImages, PreparedImages
@@ -73,7 +73,7 @@ def from_base64(text: str, name: str, max_bytes: int) -> bytes:
     if text.startswith("data:"):
         raise InvalidInput(f"{name}: expected base64 alone, found a data: URI; send what follows its comma")
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"{name}: not standard padded base64") from error
 
