@@ -6,6 +6,7 @@ an exit code.
     ├── StartError             the process ends, with one line on stderr
     │   ├── LoadFailed             exit 2: what the user gave cannot work
     │   ├── StoreUnavailable       exit 3: the model store does not answer
+    │   ├── TlsUnusable            exit 2: a certificate, key or authority that cannot be used
     │   ├── PortTaken              exit 3: somebody else listens there
     │   └── ModelHangs             exit 1: a model has answered nothing for too long
     └── RequestError           the request ends, the server lives on
@@ -62,6 +63,10 @@ class LoadFailed(StartError):
         super().__init__(f"{where}: {reason}")
         self.reason = reason
         self.told = told
+
+
+class TlsUnusable(StartError):
+    """A missing, damaged or mismatched certificate, key or authority."""
 
 
 class StoreUnavailable(StartError):

@@ -114,7 +114,27 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
     grpc_port: int = Field(default=GRPC_PORT, ge=0, le=65535, description="Of V2 gRPC.")
     grpc_server: Literal["auto", "grpcio", "native"] = Field(
         default="auto",
-        description="`native` does gRPC's HTTP/2 in Rust, with extra fast-grpc; `auto` takes it where it is installed.",
+        description="`native` does gRPC's HTTP/2 in Rust, with extra fast-grpc and without TLS; `auto` takes it where it is "
+        "installed and TLS is off.",
+    )
+    tls_cert_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file with the listeners' certificate, and those up to its authority. With --tls-key-file it makes HTTP "
+        "and gRPC speak TLS 1.2 or newer. Files that change are taken up without a restart.",
+    )
+    tls_key_file: str | None = Field(
+        default=None, min_length=1, description="PEM file with the certificate's key, not encrypted."
+    )
+    tls_client_ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file with the authorities of clients' certificates: clients must show one (mTLS).",
+    )
+    tls_client_auth: Literal["require", "optional"] = Field(
+        default="require",
+        description="`optional`: a client may come without a certificate, but not with one of another authority. gRPC then asks "
+        "for none.",
     )
     workers: int = Field(
         default=1, ge=1, le=64, description="Processes that share the two ports, each with the model in its own memory."
@@ -223,7 +243,9 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
         description="Of /metrics alone, on the same address; the HTTP port then has none. Nobody is asked for a key there.",
     )
     metrics_fd: int | None = Field(
-        default=None, ge=3, description="The same as --http-fd, of the metrics; set by the process that starts several workers."
+        default=None,
+        ge=3,
+        description="The same as --http-fd, of the metrics; set by the process that starts several workers.",
     )
     metrics_dir: str | None = Field(
         default=None,
@@ -293,6 +315,18 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
     def _the_engine_has_the_precision(self) -> Self:
         if self.engine and self.precision not in (known := _PRECISIONS_OF[self.engine]):
             raise ValueError(f"expected --precision {', '.join(known)} with --engine={self.engine}")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("expected both of --tls-cert-file and --tls-key-file, or neither")
+        if self.tls_client_ca_file and self.tls_cert_file is None:
+            raise ValueError("expected --tls-cert-file and --tls-key-file with --tls-client-ca-file")
+        if self.tls_client_auth != "require" and self.tls_client_ca_file is None:
+            raise ValueError("expected --tls-client-ca-file with --tls-client-auth")
+        if self.tls_cert_file and self.grpc_server == "native":
+            raise ValueError("expected --grpc-server=grpcio or auto with --tls-cert-file: the native server has no TLS")
         return self
 
     @model_validator(mode="after")

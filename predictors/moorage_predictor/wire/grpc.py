@@ -48,7 +48,10 @@ _MAX_TEXT: Final = 1000
 
 
 def create_server(
-    repository: Repository, settings: PredictorSettings, gate: "Gate | None" = None, limits: "Limits | None" = None,
+    repository: Repository,
+    settings: PredictorSettings,
+    gate: "Gate | None" = None,
+    limits: "Limits | None" = None,
     observer: Observer | None = None,
 ) -> aio.Server | Guard:
     """A server without a port yet, of grpcio or of what stands in for it; see `--grpc-server`. `gate` knows the callers,
@@ -93,7 +96,7 @@ def create_server(
 
 def _native(settings: PredictorSettings) -> Any:
     """The module whose server does HTTP/2 outside the interpreter's lock, unless the other is asked for."""
-    if settings.grpc_server == "grpcio":
+    if settings.grpc_server == "grpcio" or settings.tls_cert_file is not None:
         return None
     if needs_addresses(settings):
         if settings.grpc_server == "auto":

@@ -10,8 +10,8 @@ import copy
 import logging
 import math
 import socket
-from collections.abc import Callable, Generator
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -26,6 +26,7 @@ from moorage_predictor.wire import grpc
 from moorage_predictor.wire.access import gate_of, guarded
 from moorage_predictor.wire.binding import port_taken
 from moorage_predictor.wire.http.app import App
+from moorage_predictor.wire.http.listener import HttpServer
 from moorage_predictor.wire.http.protocol import LimitedProtocol, limited_protocol, watch
 from moorage_predictor.wire.http.types import Handler
 from moorage_predictor.wire.metrics_listener import MetricsListener, metrics_of
@@ -34,6 +35,11 @@ from moorage_predictor.wire.rate_limits import limits_of
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
 
+if TYPE_CHECKING:
+    from grpc import aio
+
+    from moorage_predictor.wire.tls import Certificates
+
 _log = logging.getLogger(__name__)
 
 _DRAIN_POLL_S: Final = 0.05
@@ -41,11 +47,12 @@ _CLOSE_S: Final = 1.0
 _HUNG_GRACE_S: Final = 2.0
 
 
-class _HttpServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to `runtime`."""
-        yield
+def _certificates(settings: PredictorSettings) -> "Certificates | None":
+    if settings.tls_cert_file is None:
+        return None
+    from moorage_predictor.wire.tls import Certificates  # with ssl: most have none
+
+    return Certificates(settings)
 
 
 def _batching(settings: PredictorSettings) -> BatchLimits | None:
@@ -87,7 +94,9 @@ class Server:
             self._gate.denied = self.metrics.denied
             app = guarded(app, self._gate)
         self._protocol = limited_protocol(settings)
-        self._http = _HttpServer(
+        self._certificates = _certificates(settings)
+        context = self._certificates.http_context() if self._certificates else None
+        self._http = HttpServer(
             uvicorn.Config(
                 Observed(app, self._observer),
                 loop="none",
@@ -99,12 +108,14 @@ class Server:
                 server_header=False,
                 proxy_headers=False,  # nobody here asks who the caller is
                 timeout_keep_alive=settings.keep_alive_s,
+                ssl_context_factory=(lambda config, default: context) if context else None,
             )
         )
         self._metrics_listener = MetricsListener(settings, self.metrics, self._beside)
         self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits, self._observer)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._was_ready = False
         self.unanswered = 0
         """Requests that the end of the grace period left without their answer."""
@@ -113,7 +124,8 @@ class Server:
         """Of another listener, with the limits of the first."""
         config = copy.copy(self._http.config)
         config.app = app
-        return _HttpServer(config)
+        config.ssl_context_factory = None  # Prometheus and the kubelet have no certificate to show
+        return HttpServer(config)
 
     def _models(self, load: Callable[[PredictorSettings], Any]) -> Repository:
         settings = self._settings
@@ -140,7 +152,7 @@ class Server:
         host = self._settings.host
         try:
             address = f"[{host}]" if ":" in host else host
-            port = self._grpc.add_insecure_port(f"{address}:{self._settings.grpc_port}")
+            port = self._add_grpc_port(f"{address}:{self._settings.grpc_port}")
         except RuntimeError as error:
             raise port_taken(host, self._settings.grpc_port, "--grpc-port") from error
         await self._grpc.start()
@@ -148,11 +160,19 @@ class Server:
             asyncio.create_task(self._http.serve(sockets=[self._socket])),
             asyncio.create_task(watch(self._connections)),
         ]
+        if self._certificates:
+            self._renewing = asyncio.create_task(self._certificates.watch())
         self._metrics_listener.start()
         ports = {"http_port": self._socket.getsockname()[1], "grpc_port": port}
         if self._metrics_listener.port is not None:
             ports["metrics_port"] = self._metrics_listener.port
         _log.info("listening", extra={"host": host, **ports})
+
+    def _add_grpc_port(self, address: str) -> int:
+        if self._certificates is None:
+            return self._grpc.add_insecure_port(address)
+        server = cast("aio.Server", self._grpc)  # the other has no TLS, and is not chosen
+        return int(server.add_secure_port(address, self._certificates.grpc_credentials()))
 
     def serve(self, model: Any, load_seconds: float) -> None:
         """Ready from now on, with this model, which is the only one."""
@@ -195,8 +215,9 @@ class Server:
         then what is in flight gets `shutdown_grace_s`, the listeners close, and the rest is answered with 503. If a model
         hangs, what others do is not waited for long."""
         settings, loop = self._settings, asyncio.get_running_loop()
-        if self._polling:
-            self._polling.cancel()
+        for beside in (self._polling, self._renewing):
+            if beside:
+                beside.cancel()
         self._repository.drain()
         self._protocol.draining = True
         for connection in list(self._connections):

@@ -1,0 +1,174 @@
+"""Certificates: what is said of those that cannot be used, and how new ones take the place of old ones."""
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from tests.control_plane.pki import Authority, KeyPair
+
+from moorage.api.exit_codes import ExitCode
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import TlsUnusable
+from moorage_predictor.wire.tls import Certificates
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki", "tests")
+
+
+@pytest.fixture
+def pair(authority: Authority) -> KeyPair:
+    return authority.server("server", "first")
+
+
+def settings(certificate: Path, key: Path, **more: object) -> PredictorSettings:
+    return PredictorSettings(task="a:B", tls_cert_file=str(certificate), tls_key_file=str(key), **more)
+
+
+def put(folder: Path, pair: KeyPair) -> tuple[Path, Path]:
+    """As a Secret is mounted: names link into `..data`, which links to a folder of one version."""
+    version = folder / f"..{pair.certificate.serial_number}"
+    version.mkdir(parents=True)
+    (version / "tls.crt").write_bytes(pair.certificate_path.read_bytes())
+    (version / "tls.key").write_bytes(pair.key_path.read_bytes())
+    fresh = folder / "..data_tmp"
+    fresh.symlink_to(version.name)
+    fresh.replace(folder / "..data")
+    names = folder / "tls.crt", folder / "tls.key"
+    for name in names:
+        if not name.is_symlink():
+            name.symlink_to(f"..data/{name.name}")
+    return names
+
+
+async def shown(certificates: Certificates, authority: Authority, **client: object) -> ssl.SSLObject:
+    """What a client of a listener sees, after a handshake."""
+    server = await asyncio.start_server(
+        lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=certificates.http_context()
+    )
+    context = ssl.create_default_context(cafile=str(authority.pair.certificate_path))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    for name, value in client.items():
+        setattr(context, name, value)
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1], ssl=context)
+        connection = writer.get_extra_info("ssl_object")
+        writer.close()
+        return connection
+    finally:
+        server.close()
+
+
+def name_of(connection: ssl.SSLObject) -> str:
+    return dict(entry[0] for entry in connection.getpeercert()["subject"])["commonName"]
+
+
+async def test_a_connection_is_of_tls_1_2_or_newer_and_of_http_1_1(authority: Authority, pair: KeyPair) -> None:
+    certificates = Certificates(settings(pair.certificate_path, pair.key_path))
+    connection = await shown(certificates, authority)
+    assert (connection.version(), connection.selected_alpn_protocol()) == ("TLSv1.3", "http/1.1")
+    connection = await shown(certificates, authority, maximum_version=ssl.TLSVersion.TLSv1_2)
+    assert connection.version() == "TLSv1.2"
+    assert (
+        certificates.current.context.minimum_version == ssl.TLSVersion.TLSv1_2
+    )  # OpenSSL's clients no longer try older
+
+
+async def test_a_secret_that_changes_is_taken_up(tmp_path: Path, authority: Authority, pair: KeyPair) -> None:
+    certificates = Certificates(settings(*put(tmp_path / "mount", pair)))
+    context = certificates.http_context()
+    assert name_of(await shown(certificates, authority)) == "first"
+    put(tmp_path / "mount", authority.server("next", "second"))
+    certificates.renew()
+    assert name_of(await shown(certificates, authority)) == "second"
+    assert context is not certificates.current.context
+
+
+@pytest.mark.parametrize("how", ["half", "mismatch", "gone"])
+async def test_a_new_pair_that_is_no_good_leaves_the_old_one_and_is_told_once(
+    how: str, tmp_path: Path, authority: Authority, pair: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(pair.certificate_path.read_bytes())
+    key.write_bytes(pair.key_path.read_bytes())
+    certificates = Certificates(settings(certificate, key))
+    following = authority.server("next", "second")
+    if how == "half":
+        certificate.write_bytes(following.certificate_path.read_bytes()[:200])
+    elif how == "mismatch":
+        certificate.write_bytes(following.certificate_path.read_bytes())
+    else:
+        key.unlink()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            certificates.renew()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert name_of(await shown(certificates, authority)) == "first"
+    certificate.write_bytes(following.certificate_path.read_bytes())
+    key.write_bytes(following.key_path.read_bytes())
+    certificates.renew()
+    assert name_of(await shown(certificates, authority)) == "second"
+
+
+def damaged(how: str, tmp_path: Path, authority: Authority, pair: KeyPair) -> PredictorSettings:
+    certificate, key, other = pair.certificate_path, pair.key_path, tmp_path / "other.pem"
+    if how == "no certificate":
+        return settings(tmp_path / "none.pem", key)
+    if how == "no key":
+        return settings(certificate, tmp_path / "none.pem")
+    if how == "swapped":
+        return settings(key, certificate)
+    if how == "another's key":
+        return settings(certificate, authority.server("next", "second").key_path)
+    if how == "encrypted":
+        secret = serialization.BestAvailableEncryption(b"secret")
+        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        other.write_bytes(pair.key.private_bytes(*form, secret))
+        return settings(certificate, other)
+    if how == "cut off":
+        other.write_bytes(certificate.read_bytes()[:-200] + b"\n-----END CERTIFICATE-----\n")
+        return settings(other, key)
+    other.write_bytes(b"nothing" if how == "no authority" else b"-----BEGIN CERTIFICATE-----\naGk=\n")
+    return settings(certificate, key, tls_client_ca_file=str(other))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("no certificate", ("--tls-cert-file: ", "none.pem", "No such file")),
+        ("no key", ("--tls-key-file: ", "none.pem", "No such file")),
+        ("swapped", ("--tls-cert-file: ", "expected a certificate in PEM")),
+        ("another's key", ("--tls-key-file: ", "expected the key of the first certificate")),
+        ("encrypted", ("--tls-key-file: ", "not encrypted")),
+        ("cut off", ("--tls-cert-file: ",)),
+        ("no authority", ("--tls-client-ca-file: ", "expected a certificate in PEM")),
+        ("damaged authority", ("--tls-client-ca-file: ", "PEM")),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_sentence(
+    how: str, words: tuple[str, ...], tmp_path: Path, authority: Authority, pair: KeyPair
+) -> None:
+    with pytest.raises(TlsUnusable) as caught:
+        Certificates(damaged(how, tmp_path, authority, pair))
+    assert caught.value.exit_code == ExitCode.INVALID_INPUT
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tls_cert_file": "a"},
+        {"tls_key_file": "a"},
+        {"tls_client_ca_file": "a"},
+        {"tls_client_auth": "optional"},
+        {"tls_cert_file": "a", "tls_key_file": "b", "tls_client_auth": "optional"},
+        {"tls_cert_file": "a", "tls_key_file": "b", "grpc_server": "native"},
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"expected .*--tls-c"):
+        PredictorSettings(task="a:B", **given)
