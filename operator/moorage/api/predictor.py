@@ -20,6 +20,9 @@ from moorage.api.rate_limits import RateLimitSettings
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
+METRICS_PORT: Final = 8082
+"""Of pods; a process on a laptop has its metrics on the HTTP port."""
+METRICS_PATH: Final = "/metrics"
 MODEL_DIR: Final = "/mnt/models"
 """Where KServe's storage initializer puts the files of `storageUri`."""
 

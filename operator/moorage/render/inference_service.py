@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from moorage.api.predictor import METRICS_PATH, METRICS_PORT
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.names import POD_HASH, Manifest, child_name, labels, metadata, pod_labels
 from moorage.render.runtime import MODEL_FORMAT, POD_SECURITY, TERMINATION_GRACE_S
@@ -10,6 +11,12 @@ from moorage.render.settings import Capabilities
 from moorage.render.storage import source
 
 DEFAULT_SCALE_TARGET = 80
+SCRAPED = {
+    "prometheus.io/path": METRICS_PATH,
+    "prometheus.io/port": str(METRICS_PORT),
+    "prometheus.io/scrape": "true",
+}
+"""On pods: for a Prometheus that finds its targets by them."""
 
 
 def inference_service(deployment: ModelDeployment, runtime: Manifest, capabilities: Capabilities) -> Manifest:
@@ -39,7 +46,11 @@ def inference_service(deployment: ModelDeployment, runtime: Manifest, capabiliti
             },
         },
         "spec": {
-            "predictor": {**_scaling(deployment), "annotations": {POD_HASH: _hash(deployment, runtime, pod)}, **pod}
+            "predictor": {
+                **_scaling(deployment),
+                "annotations": {POD_HASH: _hash(deployment, runtime, pod), **SCRAPED},
+                **pod,
+            }
         },
     }
 

@@ -1,7 +1,7 @@
 """ModelDeployment -> the `PredictorSettings` of its pods, or of the one process of `moor up`."""
 
 from moorage.api.access import KEYS_DIR
-from moorage.api.predictor import MODEL_DIR, PredictorSettings
+from moorage.api.predictor import METRICS_PORT, MODEL_DIR, PredictorSettings
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.section import seconds
 from moorage.render.rate_limits import rate_limiting, rate_limits
@@ -21,6 +21,8 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         storage_uri=None if initialized else uri,
         access_keys_dir=KEYS_DIR if has_api_keys(deployment) else None,
         **rate_limiting(deployment),
+        metrics_port=METRICS_PORT,
+        request_log=deployment.spec.predictor.request_log or "all",
         host="0.0.0.0",  # noqa: S104 - see the docstring
         termination_log=TERMINATION_LOG,
         shutdown_grace_s=SHUTDOWN_GRACE_S,
@@ -65,6 +67,7 @@ def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorS
     model, batching = deployment.spec.model, deployment.spec.predictor.batching
     stated = {
         "precision": deployment.spec.predictor.precision,
+        "request_log": deployment.spec.predictor.request_log,
         "max_batch_size": batching and batching.max_batch_size,
         "max_queue_delay_ms": batching and batching.max_queue_delay and 1000 * seconds(batching.max_queue_delay),
         "max_queue_size": batching and batching.max_queue_size,

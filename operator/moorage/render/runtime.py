@@ -3,7 +3,7 @@
 from typing import Any
 
 from moorage.api.access import KEYS_DIR
-from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, ready_path
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, METRICS_PATH, METRICS_PORT, ready_path
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
 from moorage.render.names import Manifest, child_name, metadata
@@ -35,6 +35,11 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
         "kind": "ServingRuntime",
         "metadata": metadata(deployment, child_name(deployment)),
         "spec": {
+            # Where KServe sends Prometheus, for those who switch its scraping on.
+            "annotations": {
+                "prometheus.kserve.io/path": METRICS_PATH,
+                "prometheus.kserve.io/port": str(METRICS_PORT),
+            },
             "supportedModelFormats": [{"name": MODEL_FORMAT, "version": "1", "autoSelect": False}],
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "multiModel": False,
@@ -61,6 +66,7 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
         "ports": [
             {"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "h2c", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
         "resources": _resources(deployment),
         "startupProbe": _probe(ready, health.startup),

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from moorage.api.predictor import GRPC_PORT, HTTP_PORT
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.names import Manifest, child_name, metadata, pod_labels
 from moorage.render.rate_limits import egress
@@ -71,7 +71,7 @@ def _ingress(settings: NetworkSettings) -> list[Manifest]:
             ],
             "ports": [http, grpc],
         },
-        {"from": [{"namespaceSelector": _namespace(settings.prometheus_namespace)}], "ports": [http]},
+        {"from": [{"namespaceSelector": _namespace(settings.prometheus_namespace)}], "ports": [_tcp(METRICS_PORT)]},
     ]
     if settings.node_cidrs:
         rules.append({"from": [{"ipBlock": {"cidr": cidr}} for cidr in settings.node_cidrs], "ports": [http]})

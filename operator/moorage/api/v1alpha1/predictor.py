@@ -184,6 +184,10 @@ class Predictor(Section):
         description="Number format of the forward pass, fp32 without it; auto measures and takes the fastest that answers "
         "as fp32 does.",
     )
+    request_log: Literal["all", "errors", "off"] | None = Field(
+        default=None,
+        description="Which requests get a JSON line in the pod's log. Without it all in a cluster, and none on a laptop.",
+    )
     gpu: Annotated[Gpu | None, NOT_YET] = Field(default=None, description="Accelerators of one pod.")
     placement: Annotated[Placement | None, NOT_YET] = Field(
         default=None, description="Which nodes the pods may run on."
