@@ -163,7 +163,9 @@ def _public_key(jwk: object) -> PublicKey | None:
     if not isinstance(jwk, dict) or jwk.get("use") not in (None, "sig"):
         return None
     kind = jwk.get("kty")
-    algorithms = _RSA if kind == "RSA" else _OF_CURVE.get(str(jwk.get("crv")), ()) if kind in ("EC", "OKP") else ()
+    algorithms: tuple[str, ...] = (
+        _RSA if kind == "RSA" else _OF_CURVE.get(str(jwk.get("crv")), ()) if kind in ("EC", "OKP") else ()
+    )
     if "alg" in jwk:
         algorithms = tuple(each for each in algorithms if each == jwk["alg"])
     public = {name: value for name, value in jwk.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")}

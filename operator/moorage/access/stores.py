@@ -29,8 +29,10 @@ class Store(Protocol):
 
     verifiers: Mapping[str, Verifier]
     """By id, as they were last read."""
-    away: bool
-    """Whether what was last read is too old to say that a key is unknown."""
+
+    @property
+    def away(self) -> bool:
+        """Whether what was last read is too old to say that a key is unknown."""
 
     def fresh(self, now: float) -> bool:
         """Whether `verifiers` may be used at `now` (monotonic, seconds) without a `refresh` before."""

@@ -80,11 +80,9 @@ class Tokens:
         subject = _claim(claims, settings.jwt_subject_claim)
         if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
             raise InvalidTokenError("subject")
-        role: Role | None = settings.jwt_role
+        role: Role = settings.jwt_role
         if settings.jwt_role_claim:
             role = _highest(_words(_claim(claims, settings.jwt_role_claim)))
-            if role is None:
-                raise InvalidTokenError("role")
         models = None
         if settings.jwt_models_claim:
             models = _words(_claim(claims, settings.jwt_models_claim))
@@ -139,7 +137,10 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
-def _highest(words: tuple[str, ...]) -> Role | None:
+def _highest(words: tuple[str, ...]) -> Role:
     """Of the roles among them, with or without `moorage:` before; other words are other applications'."""
     held = {word.removeprefix(_PREFIX) for word in words}
-    return next((role for role in reversed(ROLES) if role in held), None)
+    for role in reversed(ROLES):
+        if role in held:
+            return role
+    raise InvalidTokenError("role")

@@ -26,7 +26,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "spec.model.version: Too long: may not be more than 63 bytes",
     ),
     "too short": (
-        {"access": {"jwt": {"issuer": "https://a", "audience": ""}}},
+        {"access": {"jwt": {"issuer": "https://a", "audience": "", "jwksUri": "https://a/k"}}},
         'spec.access.jwt.audience: Invalid value: "": spec.access.jwt.audience in body should be at least 1 chars long',
     ),
     "too many items": (
