@@ -52,9 +52,11 @@ class Campaign:
 
     def build(self) -> None:
         """Engines of ours are chosen and built at their first load: no start shall have to wait for it. Who answers wrongly
-        without a server is out.
+        without a server is out. The floor runs once unmeasured: the first to start reads the libraries from the disk, which
+        takes longer and leaves less of them in memory.
         """
         for model in self._models:
+            processes.floor(self._assets.model(model))
             for entrant in self._entrants:
                 if entrant.is_ours:
                     self._tell(f"{entrant.name} {model}: its engine and its answers")
