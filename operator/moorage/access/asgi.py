@@ -49,8 +49,8 @@ class Access:
         try:
             if principal is None:
                 principal = await self._unknown(headers, needed=route.role is not None)
-            if route.role is not None:
-                gate.permit(principal, route.role, route.model)
+            if (role := route.role) is not None and not (principal.may(role) and principal.models is None):
+                gate.permit(principal, role, route.model)
         except AccessError as error:
             await self._refuse(scope, receive, send, error)
             return
