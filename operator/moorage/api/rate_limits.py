@@ -92,6 +92,13 @@ class RateLimitSettings(BaseModel):
         description="While Redis does not answer: `local` counts in this process, up to its share of each limit; `open` lets "
         "everything through; `closed` answers 503 with Retry-After.",
     )
+    rate_limit_store_timeout_ms: float = Field(
+        default=50.0,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="How long a call waits for Redis at most, before that counts as no answer.",
+    )
     rate_limit_replicas: int = Field(
         default=1,
         ge=1,

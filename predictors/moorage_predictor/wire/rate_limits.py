@@ -67,13 +67,15 @@ class Limits:
     def __init__(self, settings: PredictorSettings, metrics: "Metrics") -> None:
         from moorage.access.limits import build
         from moorage.access.limits.addresses import Addresses
+        from moorage.access.limits.failure import Guarded
         from moorage.access.limits.limiter import Limiter
         from moorage.access.limits.metadata import Calls
         from moorage.access.limits.proof import Proofs
 
         scope = settings.model_name if settings.model_repository is None else "repository"
-        self._store = build.store(settings, scope)
-        self._limiter = Limiter(settings.rate_rules, self._store, decided=metrics.rate_limited)
+        store = build.store(settings, scope)
+        self._guarded = store if isinstance(store, Guarded) else None
+        self._limiter = Limiter(settings.rate_rules, store, decided=metrics.rate_limited)
         self._addresses = Addresses(settings.trusted_proxies)
         secret = settings.counted_proof_secret_file
         self._proofs = None if secret is None else Proofs.from_file(secret)
@@ -104,9 +106,12 @@ class Limits:
         """Metadata as models get it."""
         return [pair for pair in metadata if pair[0] != _PROOF]
 
+    def start(self) -> None:
+        """In the event loop that serves."""
+        if self._guarded is not None:
+            self._guarded.start()
+
     async def close(self) -> None:
         """At the end of the process."""
-        from moorage.access.limits.failure import Guarded
-
-        if isinstance(self._store, Guarded):
-            await self._store.close()
+        if self._guarded is not None:
+            await self._guarded.close()

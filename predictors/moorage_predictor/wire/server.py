@@ -156,6 +156,8 @@ class Server:
         except RuntimeError as error:
             raise port_taken(host, self._settings.grpc_port, "--grpc-port") from error
         await self._grpc.start()
+        if self._limits is not None:
+            self._limits.start()
         self._tasks = [
             asyncio.create_task(self._http.serve(sockets=[self._socket])),
             asyncio.create_task(watch(self._connections)),

@@ -141,9 +141,12 @@ def test_the_script_answers_as_the_windows_in_memory_do(
     for pause in pauses_us:
         moment += pause
         redis_server.client.mset({"s": moment // 1_000_000, "us": moment % 1_000_000})
-        allowed, now, *rest = take(keys, [number for rate in rates for number in rate])
-        expected = memory.take(keys, rates)
-        assert (bool(allowed), now) == (expected.allowed, moment)
-        assert tuple(zip(rest[::2], rest[1::2], strict=True)) == expected.windows
+        arguments = [len(keys), *[number for rate in rates for number in rate]]
+        now, *rest = take([*keys, *keys], [2, *arguments, *arguments])  # two calls at once
+        size = 1 + 2 * len(keys)
+        for allowed, *pairs in (rest[:size], rest[size:]):
+            expected = memory.take(keys, rates)
+            assert (bool(allowed), now) == (expected.allowed, moment)
+            assert tuple(zip(pairs[::2], pairs[1::2], strict=True)) == expected.windows
         for key in keys:
             redis_server.client.persist(key)  # the server's own clock stands still for us

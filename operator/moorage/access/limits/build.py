@@ -1,12 +1,16 @@
 """Settings -> where the counts are. Called once by each process that serves."""
 
 from pathlib import Path
+from typing import Final
 
 from moorage.access.errors import ConfigurationError
-from moorage.access.limits.failure import DEADLINE_S, Guarded
+from moorage.access.limits.failure import Guarded
 from moorage.access.limits.limiter import Store
 from moorage.access.limits.windows import MemoryStore
 from moorage.api.rate_limits import RateLimitSettings
+
+_COUNTER_S: Final = 1.0
+"""For the answer of the process next door, which is late only where the machine is."""
 
 
 def store(settings: RateLimitSettings, scope: str) -> Store:
@@ -25,12 +29,14 @@ def store(settings: RateLimitSettings, scope: str) -> Store:
         except ModuleNotFoundError as error:
             raise ConfigurationError("--rate-limit-redis-url-file: pip install 'moorage[access]' first") from error
         url = _url(settings.rate_limit_redis_url_file)
-        remote = RedisWindows(url, settings.rate_limit_scope or scope, timeout_s=DEADLINE_S)
-        return Guarded(remote, settings.rate_limit_on_store_failure, settings.rate_limit_replicas)
+        timeout_s = settings.rate_limit_store_timeout_ms / 1000
+        remote = RedisWindows(url, settings.rate_limit_scope or scope, timeout_s=timeout_s)
+        on_failure, replicas = settings.rate_limit_on_store_failure, settings.rate_limit_replicas
+        return Guarded(remote, on_failure, replicas, deadline_s=timeout_s)
     if settings.rate_limit_socket is not None:
         from moorage.access.limits.workers import Client
 
-        return Guarded(Client(settings.rate_limit_socket), "local", settings.rate_limit_replicas)
+        return Guarded(Client(settings.rate_limit_socket), "local", settings.rate_limit_replicas, deadline_s=_COUNTER_S)
     return MemoryStore()
 
 

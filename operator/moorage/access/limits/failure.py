@@ -60,8 +60,15 @@ class Guarded:
         self._memory = MemoryStore()
         """Kept when the store is back: one that comes and goes would give callers their share each time."""
         self._shares: dict[Rate, Rate] = {}
-        self._recovery: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self.away = False
+
+    def start(self) -> None:
+        """Ask the store for the first time, so that no call waits for the connection, and the log says if there is none."""
+        self._task = asyncio.get_running_loop().create_task(self._first())
+
+    async def _first(self) -> None:
+        await self._ask(*_PROBE)
 
     def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer | Awaitable[Answer]:
         """See `limiter.Store`."""
@@ -75,6 +82,9 @@ class Guarded:
             self._is_away("no answer in time")
         except self._store.errors as error:
             self._is_away(f"{type(error).__name__}: {error}"[:200])
+        except Exception:  # noqa: BLE001 - a fault of ours, or of a library: logged, and no reason to fail calls
+            _log.exception("the rate limits' store was not asked")
+            self._is_away("a fault of ours; see above")
         return self._instead(keys, rates)
 
     def _is_away(self, reason: str) -> None:
@@ -82,7 +92,7 @@ class Guarded:
             return  # another call has said so
         self.away = True
         _log.warning("the rate limits' store is away", extra={"reason": reason})
-        self._recovery = asyncio.get_running_loop().create_task(self._recover())
+        self._task = asyncio.get_running_loop().create_task(self._recover())
 
     async def _recover(self) -> None:
         while self.away:
@@ -105,9 +115,9 @@ class Guarded:
 
     async def close(self) -> None:
         """At the end of the process."""
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.gather(self._recovery, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         await self._store.disconnect()
 
     def _open(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:

@@ -1,6 +1,10 @@
 """Moving windows in Redis, which all replicas share: the same as `windows.py`, by one script that is one step for everybody.
 Asked through `failure.Guarded`. The only door to the libraries `limits` and `redis` for rate limits.
 
+    take ──┐
+    take ──┼─> waiting ──> one task: a script call for all that wait ──> Redis     the next ones wait meanwhile
+    take ──┘
+
 `limits` has the connection, its options and its keys. Its own script for moving windows is not used: it takes the time from
 whoever asks, so that replicas whose clocks differ let more through; it takes one limit at a time, so that a call that the
 second refuses has been counted by the first; and it needs a second trip for what the headers say.
@@ -9,11 +13,12 @@ A window is a list: for each moment at which calls leave, `MOMENT COUNT`, where 
 left already; the last COUNT minus its is what is in the window.
 """
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from limits.aio.storage import RedisStorage
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,12 +28,13 @@ from moorage.access.errors import ConfigurationError
 from moorage.access.limits.windows import Rate, Verdict
 
 PREFIX: Final = "moorage:limit"
-_MOST_CONNECTIONS: Final = 32
+_MOST_AT_ONCE: Final = 256
+"""Calls in one call of the script, which nobody else's can interrupt."""
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
-_IDLE_CHECK_S: Final = 30
 
-# KEYS: one for each limit. ARGV: limit, length and step of each, microseconds. Returns allowed, now, and of each window the
-# calls in it and when the oldest leaves. Numbers are written with %.0f because Lua's own way has only 14 digits.
+# KEYS: the windows of one call after the other. ARGV: how many calls; of each how many windows, and of each of those the limit,
+# length and step in microseconds. Returns now; of each call whether it was counted, and of each of its windows the calls in it
+# and when the oldest leaves. Numbers are written with %.0f because Lua's own way has only 14 digits.
 TAKE: Final = """
 local function entry(key, index)
   local text = redis.call('LINDEX', key, index)
@@ -39,9 +45,8 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local allowed = 1
-local used, leaves, total = {}, {}, {}
-for i, key in ipairs(KEYS) do
+
+local function look(key)
   local oldest = entry(key, 1)
   while oldest and oldest <= now do
     redis.call('LPOP', key)
@@ -49,40 +54,56 @@ for i, key in ipairs(KEYS) do
   end
   local _, before = entry(key, 0)
   local _, latest = entry(key, -1)
-  used[i] = (latest or 0) - (before or 0)
-  leaves[i] = oldest or now
-  total[i] = latest or 0
-  if used[i] >= tonumber(ARGV[3 * i - 2]) then allowed = 0 end
+  return (latest or 0) - (before or 0), oldest or now, latest or 0
 end
-if allowed == 1 then
-  for i, key in ipairs(KEYS) do
-    local step = tonumber(ARGV[3 * i])
-    local moment = math.ceil((now + tonumber(ARGV[3 * i - 1])) / step) * step
-    local last = entry(key, -1)
-    local text = string.format('%.0f %.0f', moment, total[i] + 1)
-    if not last then
-      redis.call('RPUSH', key, '0 0', text)
-    elseif last == moment then
-      redis.call('LSET', key, -1, text)
-    else
-      redis.call('RPUSH', key, text)
-    end
-    redis.call('PEXPIRE', key, math.ceil((moment - now) / 1000) + 1)
-    if used[i] == 0 then leaves[i] = moment end
-    used[i] = used[i] + 1
+
+local function add(key, length, step, total)
+  local moment = math.ceil((now + length) / step) * step
+  local last = entry(key, -1)
+  local text = string.format('%.0f %.0f', moment, total + 1)
+  if not last then
+    redis.call('RPUSH', key, '0 0', text)
+  elseif last == moment then
+    redis.call('LSET', key, -1, text)
+  else
+    redis.call('RPUSH', key, text)
   end
+  redis.call('PEXPIRE', key, math.ceil((moment - now) / 1000) + 1)
+  return moment
 end
-local answer = {allowed, now}
-for i in ipairs(KEYS) do
-  answer[2 * i + 1] = used[i]
-  answer[2 * i + 2] = leaves[i]
+
+local answer, first, at = {now}, 0, 1
+for _ = 1, tonumber(ARGV[1]) do
+  local count = tonumber(ARGV[at + 1])
+  local used, leaves, total, allowed = {}, {}, {}, 1
+  for i = 1, count do
+    used[i], leaves[i], total[i] = look(KEYS[first + i])
+    if used[i] >= tonumber(ARGV[at + 3 * i - 1]) then allowed = 0 end
+  end
+  answer[#answer + 1] = allowed
+  for i = 1, count do
+    if allowed == 1 then
+      local moment = add(KEYS[first + i], tonumber(ARGV[at + 3 * i]), tonumber(ARGV[at + 3 * i + 1]), total[i])
+      if used[i] == 0 then leaves[i] = moment end
+      used[i] = used[i] + 1
+    end
+    answer[#answer + 1] = used[i]
+    answer[#answer + 1] = leaves[i]
+  end
+  first, at = first + count, at + 1 + 3 * count
 end
 return answer
 """
 
 
+class _Call(NamedTuple):
+    keys: Sequence[str]
+    rates: Sequence[Rate]
+    verdict: "asyncio.Future[Verdict]"
+
+
 class RedisWindows:
-    """One process' way to Redis. Connections are made when they are needed, and belong to the event loop that asks first."""
+    """One process' way to Redis. A connection is made when it is needed, and belongs to the event loop that asks first."""
 
     errors: tuple[type[Exception], ...] = (RedisError, OSError)
     """What `take` raises when Redis does not do what it was asked."""
@@ -98,13 +119,10 @@ class RedisWindows:
                 f"the URL of Redis: expected {', '.join(_SCHEMES)}..., got one that starts with {url.partition('://')[0][:20]!r}"
             )
         try:
-            self._pool: Any = BlockingConnectionPool.from_url(
+            self._pool: Any = ConnectionPool.from_url(
                 url,
-                max_connections=_MOST_CONNECTIONS,
-                timeout=timeout_s,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
-                health_check_interval=_IDLE_CHECK_S,
                 # A connection that Redis has closed since its last use is opened anew; nothing else is tried twice.
                 retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             )
@@ -112,10 +130,13 @@ class RedisWindows:
             raise ConfigurationError(
                 "the URL of Redis cannot be read: expected redis://USER:PASSWORD@HOST:PORT/DB"
             ) from error
-        self.storage: Any = RedisStorage(
+        storage: Any = RedisStorage(
             "async+redis://", implementation="redispy", key_prefix=f"{PREFIX}:{scope}", connection_pool=self._pool
         )
-        self._script = self.storage.bridge.get_connection().register_script(TAKE)
+        self._prefixed = storage.bridge.prefixed_key
+        self._script = storage.bridge.get_connection().register_script(TAKE)
+        self._waiting: list[_Call] = []
+        self._sending: asyncio.Task[None] | None = None
 
     async def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
         """Count a call in the window of each key, if all have room by the rate in the same place; else in none.
@@ -123,11 +144,52 @@ class RedisWindows:
         Raises:
             RedisError, OSError: it was not done, or nobody knows whether it was.
         """
-        prefixed = [self.storage.bridge.prefixed_key(key) for key in keys]
-        answer = await self._script(prefixed, [number for rate in rates for number in rate])
-        allowed, now, *windows = map(int, answer)
-        return Verdict(bool(allowed), now, tuple(zip(windows[::2], windows[1::2], strict=True)))
+        loop = asyncio.get_running_loop()
+        call = _Call(keys, rates, loop.create_future())
+        self._waiting.append(call)
+        if self._sending is None:
+            self._sending = loop.create_task(self._send())
+        return await call.verdict
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                calls, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+                # Who no longer waits has had its answer without Redis, and is not counted here as well.
+                calls = [call for call in calls if not call.verdict.done()]
+                try:
+                    verdicts = await self._ask(calls)
+                except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                    for call in calls:
+                        if not call.verdict.done():
+                            call.verdict.set_exception(error)
+                    continue
+                for call, verdict in zip(calls, verdicts, strict=True):
+                    if not call.verdict.done():
+                        call.verdict.set_result(verdict)
+        finally:
+            self._sending = None
+
+    async def _ask(self, calls: list[_Call]) -> list[Verdict]:
+        if not calls:
+            return []
+        keys = [self._prefixed(key) for call in calls for key in call.keys]
+        arguments = [len(calls)]
+        for call in calls:
+            arguments.append(len(call.keys))
+            for rate in call.rates:
+                arguments += rate
+        now, *rest = await self._script(keys, arguments)
+        verdicts, at = [], 0
+        for call in calls:
+            end = at + 1 + 2 * len(call.keys)
+            windows = tuple(zip(rest[at + 1 : end : 2], rest[at + 2 : end : 2], strict=True))
+            verdicts.append(Verdict(rest[at] == 1, now, windows))
+            at = end
+        return verdicts
 
     async def disconnect(self) -> None:
-        """Let go of all connections; the next call looks up the name anew, which after a failover is another server's."""
+        """Let go of the connection; the next call looks up the name anew, which after a failover is another server's."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
         await self._pool.disconnect()

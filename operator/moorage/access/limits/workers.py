@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import tempfile
@@ -117,15 +116,17 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody will answer."""
         self._transport = None
-        while self._waiting:
-            answer = self._waiting.popleft()
-            if not answer.done():
-                answer.set_exception(exc if isinstance(exc, OSError) else ConnectionError("the connection is closed"))
+        self._give_up(exc if isinstance(exc, OSError) else ConnectionError("the connection is closed"))
 
     async def disconnect(self) -> None:
         """The next call connects anew."""
         if self._transport is not None:
             self._transport.abort()
-        with contextlib.suppress(IndexError):
-            while True:
-                self._waiting.popleft().cancel()
+            self._transport = None
+        self._give_up(ConnectionError("the connection is closed"))
+
+    def _give_up(self, error: OSError) -> None:
+        while self._waiting:
+            answer = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(error)
