@@ -25,7 +25,7 @@ MAX_KEYS: Final = 10_000
 """In one store; all of them are held in memory."""
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43  # 62^43 > 2^256
-_ID: Final = r"[a-z0-9][a-z0-9-]{2,31}"
+_ID: Final = r"[a-z0-9][a-z0-9-]{0,31}"
 _PRESENTED: Final = re.compile(rf"mk_({_ID})_([A-Za-z0-9]{{{_SECRET_LENGTH}}})".encode())
 _HASH: Final = r"^hmac-sha256\$[0-9a-f]{32}\$[0-9a-f]{64}$"
 _MODEL: Final = r"^[A-Za-z0-9._*?-]{1,63}$"

@@ -21,6 +21,11 @@ RedisUrlFile = Annotated[Path | None, typer.Option(help="A file with the URL of 
 Output = Annotated[Literal["text", "json"], typer.Option(help="For people or for programs.")]
 KeyId = Annotated[str, typer.Argument(help="The id, which `moor keys list` shows.", show_default=False)]
 
+_EXPECTED = {
+    "id": "the id: expected at most 32 lower-case letters, digits and '-', not '-' first",
+    "models": "--model: expected at most 100 names of at most 63 letters, digits, '.', '_' and '-', with '*' and '?' for others",
+    "tenant": "--tenant: expected at most 63 letters, digits, '.', '_' and '-'",
+}
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,8 +70,8 @@ def create(
     try:
         made = StoredKey.model_validate(given)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}") from None
+        field = str(error.errors()[0]["loc"][0])
+        raise UserError(_EXPECTED.get(field) or f"{field}: {error.errors()[0]['msg']}") from None
 
     def add(there: "dict[str, StoredKey]") -> "StoredKey":
         if made.id in there:

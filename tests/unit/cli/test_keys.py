@@ -113,7 +113,9 @@ def test_the_manifest_is_a_secret_that_a_pod_can_mount(moor, tmp_path):
     [
         (["create"], "expected --file, --redis-url-file or the variable MOORAGE_ACCESS_KEYS_REDIS_URL"),
         (["create", "--file", "k.json", "--redis-url-file", "u"], "expected one of --file and --redis-url-file"),
-        (["create", "A b", "--file", "k.json"], "id: String should match pattern"),
+        (["create", "A b", "--file", "k.json"], "the id: expected at most 32 lower-case letters, digits and '-'"),
+        (["create", "--file", "k.json", "--model", "a b"], "--model: expected at most 100 names"),
+        (["create", "--file", "k.json", "--tenant", ""], "--tenant: expected at most 63 letters"),
         (["create", "--file", "k.json", "--limit", "many"], "--limit: expected a rule such as"),
         (["create", "--file", "k.json", "--limit", "1/minute by=ip"], "--limit: expected a rate and operation="),
         (["create", "--file", "k.json", "--expires", "soon"], "--expires: expected 90d, 12h or a date"),
