@@ -198,7 +198,8 @@ class Campaign:
 
     def _tiny_stretch(self, server: Server, connections: int, seconds: float) -> Callable[[], Load]:
         row, expected = self._first
-        target = http_load.Target(server.url(server.launch.first), server.launch.first.body(row), expected)
+        dialect = server.launch.first
+        target = http_load.Target(server.url(dialect), dialect.body(row), expected, headers=dialect.headers)
         return lambda: http_load.run(target, connections, seconds, server.folder)
 
     def _grpc_stretch(self, server: Server, callers: int, seconds: float) -> Callable[[], Load]:

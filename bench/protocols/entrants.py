@@ -8,7 +8,7 @@ from bench.harness import grid, paths
 from bench.harness.errors import BadInput
 from bench.harness.grid import Point
 
-ROLES = ("ours", "option", "kserve", "peer", "limit")
+ROLES = ("ours", "option", "bare", "guarded", "kserve", "peer", "limit")
 GRID = paths.BENCH / "protocols.toml"
 BEST_POINTS = paths.BENCH / "results" / "best_points.json"
 

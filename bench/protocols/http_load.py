@@ -6,7 +6,8 @@ Called by `campaign.py` through `meter.py`.
 import shutil
 import struct
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.harness import paths
@@ -19,12 +20,15 @@ SCRIPT = paths.BENCH / "wrk" / "load.lua"
 
 @dataclass(frozen=True)
 class Target:
-    """What to send and what must come back: three numbers, or the bytes that end the answer."""
+    """What to send and what must come back: three numbers, or the bytes that end the answer. `headers` are sent besides the
+    content's own.
+    """
 
     url: str
     body: bytes
     expected: list[float] | bytes
     json_length: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def wrk() -> str:
@@ -48,6 +52,7 @@ def run(target: Target, connections: int, seconds: float, folder: Path) -> Load:
     command = [wrk(), "--threads=1", f"--connections={connections}", f"--duration={seconds:.0f}s", "--timeout=10s"]
     command += ["--latency", f"--script={SCRIPT}", target.url, "--"]
     command += [str(body), str(expected), kind, str(target.json_length), str(CHECK_EVERY)]
+    command += [word for header in target.headers.items() for word in header]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 60)
     for line in done.stdout.splitlines():
         if line.startswith("POINT\t"):

@@ -3,10 +3,11 @@ the servers that speak it, and by `checks.py`.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.harness.launch import Dialect
+from bench.harness.launch import JSON, Dialect
 
 BINARY_SHAPE = (1, 3, 224, 224)
 
@@ -22,9 +23,9 @@ def v2_floats(answer: bytes) -> list[float]:
     return flat(json.loads(answer)["outputs"][0]["data"])
 
 
-def v2(path: str) -> Dialect:
-    """How the servers that speak V2 are asked."""
-    return Dialect(path, v2_body, v2_floats)
+def v2(path: str, headers: Mapping[str, str] | None = None) -> Dialect:
+    """How the servers that speak V2 are asked; `headers` go with each request besides that of JSON."""
+    return Dialect(path, v2_body, v2_floats, {**JSON, **(headers or {})})
 
 
 def flat(value: Any) -> list[float]:

@@ -23,6 +23,7 @@ MEANINGS = {
     "tiny_p99_ms": "one row, our 99th percentile in ms",
     "grpc_vs_kserve": "gRPC, ours against the KServe SDK",
     "binary_vs_kserve": "binary tensor, ours against the KServe SDK",
+    "access_cost": "the share of the throughput that metrics, request ids, an API key, a rate limit in memory and a log line take",
     "grpc_grpcio_vs_kserve": "gRPC without the extra `fast-grpc`, on grpcio, against the KServe SDK",
 }
 

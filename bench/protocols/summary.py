@@ -81,6 +81,7 @@ def result(found: Sequence[Median], plan: Plan) -> dict[str, float | None]:
         ours, others = speeds(workload, of), speeds(workload, *roles)
         return round(ours[0] / max(others), 2) if ours and others else None
 
+    kept = ratio("tiny", "bare", of="guarded")
     p99 = [
         one.p99_ms
         for one in found
@@ -94,6 +95,7 @@ def result(found: Sequence[Median], plan: Plan) -> dict[str, float | None]:
         "grpc_vs_kserve": ratio("grpc", "kserve"),
         "binary_vs_kserve": ratio("binary", "kserve"),
         "grpc_grpcio_vs_kserve": ratio("grpc", "kserve", of="option"),
+        "access_cost": None if kept is None else round(1 - kept, 2),
     }
 
 

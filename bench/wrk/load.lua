@@ -1,6 +1,6 @@
 -- The load of one measured point, for wrk with one thread; started by bench/protocols/http_load.py.
 --
---   wrk ... -s load.lua URL -- BODY_FILE EXPECTED_FILE KIND JSON_LENGTH EVERY
+--   wrk ... -s load.lua URL -- BODY_FILE EXPECTED_FILE KIND JSON_LENGTH EVERY [HEADER VALUE]...
 --
 -- KIND "floats": EXPECTED_FILE has numbers, one a line; some array in the answer must be these numbers.
 -- KIND "bytes": an answer must end in the bytes of EXPECTED_FILE.
@@ -35,6 +35,9 @@ function init(arguments)
     wrk.headers["Content-Type"] = "application/octet-stream"
   else
     wrk.headers["Content-Type"] = "application/json"
+  end
+  for number = 6, #arguments, 2 do
+    wrk.headers[arguments[number]] = arguments[number + 1]
   end
   local text = read(arguments[2])
   if kind == "floats" then
