@@ -8,6 +8,8 @@ from moorage.render.rate_limits import rate_limiting, rate_limits
 from moorage.render.storage import source
 
 TERMINATION_LOG = "/dev/termination-log"
+DRAIN_DELAY_S = 5.0
+"""After the endpoints have forgotten the pod: connections that proxies keep open end with an answer, not under a request."""
 SHUTDOWN_GRACE_S = 20.0
 
 
@@ -25,6 +27,7 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         request_log=deployment.spec.predictor.request_log or "all",
         host="0.0.0.0",  # noqa: S104 - see the docstring
         termination_log=TERMINATION_LOG,
+        drain_delay_s=DRAIN_DELAY_S,
         shutdown_grace_s=SHUTDOWN_GRACE_S,
     )
 

@@ -7,14 +7,20 @@ from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, METRICS_PATH,
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
 from moorage.render.names import Manifest, child_name, metadata
-from moorage.render.predictor_settings import SHUTDOWN_GRACE_S, TERMINATION_LOG, has_api_keys, predictor_settings
+from moorage.render.predictor_settings import (
+    DRAIN_DELAY_S,
+    SHUTDOWN_GRACE_S,
+    TERMINATION_LOG,
+    has_api_keys,
+    predictor_settings,
+)
 from moorage.render.rate_limits import mounts, volumes
 from moorage.render.settings import RenderSettings
 
 MODEL_FORMAT = "moorage-image-classification"
 PRE_STOP_S = 5
 """Endpoints take a moment to forget a pod; until then it goes on accepting."""
-TERMINATION_GRACE_S = PRE_STOP_S + int(SHUTDOWN_GRACE_S) + 5
+TERMINATION_GRACE_S = PRE_STOP_S + int(DRAIN_DELAY_S + SHUTDOWN_GRACE_S) + 5
 USER = 65532
 KEYS_VOLUME = "access-keys"
 _GROUP_READS = 0o440

@@ -147,8 +147,9 @@ def test_the_pod_outlives_its_drain() -> None:
     made = objects()
     grace_s = made["InferenceService"]["spec"]["predictor"]["terminationGracePeriodSeconds"]
     sleep_s = made["ServingRuntime"]["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    drain_s = PredictorSettings.parse(container()["args"], {}).shutdown_grace_s
-    assert grace_s >= sleep_s + drain_s
+    settings = PredictorSettings.parse(container()["args"], {})
+    assert settings.drain_delay_s > 0
+    assert grace_s > sleep_s + settings.drain_delay_s + settings.shutdown_grace_s
 
 
 def test_no_name_or_label_is_cut_for_the_longest_name() -> None:
