@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moorage.access.principal import ANONYMOUS, Principal
 from moorage.api.predictor import PredictorSettings
+from moorage.api.rate_limits import Operation
 from moorage_predictor.errors import StartError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Limits:
         """
         if method in _NOT_COUNTED:
             return None
-        operation = "predict" if method == "ModelInfer" else "manage"
+        operation: Operation = "predict" if method == "ModelInfer" else "manage"
         return await self._calls.count(context, caller or ANONYMOUS, operation, model)
 
     def without_proof(self, metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

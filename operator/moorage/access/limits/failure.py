@@ -49,6 +49,7 @@ class Guarded:
     ) -> None:
         """`processes` share a limit while each counts for itself."""
         self._store = store
+        self._failures: tuple[type[Exception], ...] = (TimeoutError, *store.errors)
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._processes = processes
@@ -99,13 +100,13 @@ class Guarded:
             try:
                 async with asyncio.timeout(self._deadline_s):
                     await self._store.disconnect()  # after a failover the old server still answers, but cannot write
-            except (TimeoutError, *self._store.errors):
+            except self._failures:
                 pass  # what cannot be closed in time is let go of all the same
             await asyncio.sleep(self._retry_s)
             try:
                 async with asyncio.timeout(self._deadline_s):
                     await self._store.take(*_PROBE)
-            except (TimeoutError, *self._store.errors):
+            except self._failures:
                 continue
             except Exception:  # noqa: BLE001 - see the words that are logged
                 _log.exception("the rate limits' store was not asked")  # a fault of ours must not end the asking

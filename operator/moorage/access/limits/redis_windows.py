@@ -119,7 +119,7 @@ class RedisWindows:
                 f"the URL of Redis: expected {', '.join(_SCHEMES)}..., got one that starts with {url.partition('://')[0][:20]!r}"
             )
         try:
-            self._pool: Any = ConnectionPool.from_url(
+            pool: Any = ConnectionPool.from_url(
                 url,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
@@ -131,8 +131,9 @@ class RedisWindows:
                 "the URL of Redis cannot be read: expected redis://USER:PASSWORD@HOST:PORT/DB"
             ) from error
         storage: Any = RedisStorage(
-            "async+redis://", implementation="redispy", key_prefix=f"{PREFIX}:{scope}", connection_pool=self._pool
+            "async+redis://", implementation="redispy", key_prefix=f"{PREFIX}:{scope}", connection_pool=pool
         )
+        self._pool = pool
         self._prefixed = storage.bridge.prefixed_key
         self._script = storage.bridge.get_connection().register_script(TAKE)
         self._waiting: list[_Call] = []
