@@ -101,7 +101,8 @@ def choose(settings: PredictorSettings, path: Path, folder: Path) -> "Record":
 
 
 def package(settings: PredictorSettings, target: Path) -> "Record":
-    """Put the weights, what lies beside them, and an engine into one folder, to be served from there.
+    """Put the weights, what lies beside them, and an engine into one folder, to be served from there. Files are put in the
+    place of older ones when they are whole: a server may have those mapped.
 
     Raises:
         StartError: the model cannot be fetched or read, or the folder holds something else.
@@ -129,12 +130,16 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
             if file.is_file():
                 (copied / file.name).symlink_to(file.resolve())
                 if not (target / file.name).exists() or not file.samefile(target / file.name):
-                    shutil.copyfile(file, target / file.name)
+                    shutil.copyfile(file, target / f".{file.name}.new")
+                    (target / f".{file.name}.new").replace(target / file.name)
         chosen = Path(scratch) / "engine"
         chosen.mkdir()
         record = choose(settings, copied / weights.name, chosen)
-        shutil.rmtree(target / artifacts.FOLDER, ignore_errors=True)
-        shutil.copytree(chosen, target / artifacts.FOLDER)
+        made, engine = target / f".{artifacts.FOLDER}.new", target / artifacts.FOLDER
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.copytree(chosen, made)
+        shutil.rmtree(engine, ignore_errors=True)
+        made.replace(engine)
     return record
 
 
