@@ -33,9 +33,9 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
             if key == HEADER:
                 given = value.encode("latin-1", "replace")
             elif key == "traceparent":
-                trace = value
+                trace = value.encode("latin-1", "replace")
             elif key == "tracestate":
-                state = value
+                state = value.encode("latin-1", "replace")
         record.id = request_id(given)
         answered = ((HEADER, record.id),)
         if not observer.looks:
@@ -55,15 +55,14 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
             code = _code(context)
             raise
         finally:
-            fields = {
-                "rpc": name,
-                "code": code,
-                "bytes_in": record.bytes_in,
-                "bytes_out": record.bytes_out,
-                "caller": plain(record.caller) if record.caller else None,
-                "client": _address(context.peer()),
-            }
-            observer.end(record, fields, failed=code != "OK", quiet=name in _QUIET)
+            failed, quiet = code != "OK", name in _QUIET
+            if observer.wants(failed=failed, quiet=quiet):
+                fields = {"rpc": name, "code": code, "bytes_in": record.bytes_in, "bytes_out": record.bytes_out}
+                if record.caller:
+                    fields["caller"] = plain(record.caller)
+                if client := _address(context.peer()):
+                    fields["client"] = client
+                observer.end(record, fields, failed=failed, quiet=quiet)
 
     return call
 

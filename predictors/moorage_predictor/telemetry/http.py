@@ -34,17 +34,8 @@ class Observed:
         """ASGI."""
         record = Record()
         CURRENT.set(record)
-        given = trace = state = length = None
-        for name, value in scope["headers"]:
-            if name == _ID:
-                given = value
-            elif name == b"traceparent":
-                trace = value.decode("latin-1")
-            elif name == b"tracestate":
-                state = value.decode("latin-1")
-            elif name == b"content-length":
-                length = value
-        record.id = request_id(given)
+        headers = dict(scope["headers"])
+        record.id = request_id(headers.get(_ID))
         added: tuple[tuple[bytes, bytes], ...] = ((_ID, record.id.encode()),)
         observer = self._observer
         if not observer.looks:
@@ -57,10 +48,10 @@ class Observed:
             await self._app(scope, receive, sending)
             return
 
-        observer.begin(record, scope["method"], trace, state)
+        observer.begin(record, scope["method"], headers.get(b"traceparent"), headers.get(b"tracestate"))
         if record.span is not None:
             added = (*added, *record.answer_headers)
-        if length is not None:
+        if (length := headers.get(b"content-length")) is not None:
             record.bytes_in = int(length)
         elif scope["method"] not in ("GET", "HEAD"):
             receive = _counted(receive, record)
@@ -81,29 +72,32 @@ class Observed:
             self._end(scope, record, status)
 
     def _end(self, scope: Scope, record: Record, status: int) -> None:
-        path, method = scope["path"], scope["method"]
-        principal, client = scope.get(PRINCIPAL), scope.get("client")
+        path, method, failed = scope["path"], scope["method"], status >= 400
+        quiet = method in ("GET", "HEAD") and (path in _QUIET or path.endswith("/ready"))
+        if not self._observer.wants(failed=failed, quiet=quiet):
+            return
         fields = {
             "method": method,
-            "route": template(record.protocol, path),
-            "path": None if record.protocol else plain(path),
             "status": status,
             "bytes_in": record.bytes_in,
             "bytes_out": record.bytes_out,
-            "caller": plain(principal.id) if principal is not None else None,
-            "client": client[0] if client else None,
         }
-        quiet = method in ("GET", "HEAD") and (path in _QUIET or path.endswith("/ready"))
-        self._observer.end(record, fields, failed=status >= 400, quiet=quiet)
+        if record.protocol:
+            fields["route"] = template(record.protocol, path)
+        else:
+            fields["path"] = plain(path)
+        if (principal := scope.get(PRINCIPAL)) is not None:
+            fields["caller"] = plain(principal.id)
+        if client := scope.get("client"):
+            fields["client"] = client[0]
+        self._observer.end(record, fields, failed=failed, quiet=quiet)
 
 
-def template(protocol: str, path: str) -> str | None:
-    """The route of a prediction, without names."""
+def template(protocol: str, path: str) -> str:
+    """The route of a prediction over v1 or v2, without names."""
     if protocol == "v2":
         return "/v2/models/{name}/versions/{version}/infer" if "/versions/" in path else "/v2/models/{name}/infer"
-    if protocol == "v1":
-        return "/v1/models/{name}:explain" if path.endswith(":explain") else "/v1/models/{name}:predict"
-    return None
+    return "/v1/models/{name}:explain" if path.endswith(":explain") else "/v1/models/{name}:predict"
 
 
 def _counted(receive: Callable[[], Awaitable[Message]], record: Record) -> Callable[[], Awaitable[Message]]:

@@ -3,6 +3,7 @@ made by `wire/server.py`.
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from time import perf_counter_ns
@@ -16,8 +17,8 @@ from moorage_predictor.telemetry.request_log import RequestLog
 if TYPE_CHECKING:
     from moorage_predictor.telemetry.traces import Traces
 
-_TRACE_ID: Final = slice(3, 35)
-"""In a traceparent header: 00-TRACEID-SPANID-FLAGS."""
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+"""Version, trace, span, flags."""
 
 
 class Observer:
@@ -29,40 +30,45 @@ class Observer:
         self.looks = log is not None or traces is not None
         """Whether anything is to be done with a request but to name it."""
 
-    def begin(self, record: Record, name: str, traceparent: str | None, tracestate: str | None) -> None:
+    def begin(self, record: Record, name: str, traceparent: bytes | None, tracestate: bytes | None) -> None:
         """The request named so is here, perhaps as a part of its caller's trace."""
         record.began = perf_counter_ns()
         if self._traces is not None:
-            self._traces.begin(record, name, traceparent, tracestate)
-        elif traceparent and len(traceparent) == 55:
-            record.trace_id = traceparent[_TRACE_ID]
+            parent, state = (value and value.decode("latin-1") for value in (traceparent, tracestate))
+            self._traces.begin(record, name, parent, state)
+        elif traceparent and (found := _TRACEPARENT(traceparent)):
+            record.trace_id = found[1].decode("ascii")
 
-    def end(self, record: Record, fields: Mapping[str, Any], *, failed: bool, quiet: bool = False) -> None:
-        """It is answered. `fields` are what its protocol knows of it; `quiet` ones, as probes, are logged if they fail."""
+    def wants(self, *, failed: bool, quiet: bool) -> bool:
+        """Whether `end` needs to be told of such a request; `quiet` ones, as probes, are of interest if they fail."""
+        if self._traces is not None:
+            return True
+        return self._log is not None and (failed or not (quiet or self._log.only_errors))
+
+    def end(self, record: Record, fields: dict[str, Any], *, failed: bool, quiet: bool = False) -> None:
+        """It is answered. `fields` are what its protocol knows of it, without what is not known; the log line goes on in
+        them."""
         ended = perf_counter_ns()
         if self._traces is not None and record.span is not None:
             self._traces.end(record, fields, failed=failed)
         log = self._log
         if log is None or (not failed and (quiet or log.only_errors)):
             return
-        line = {
-            "request_id": record.id,
-            **fields,
-            "protocol": record.protocol or None,
-            "model": record.model or None,
-            "version": record.version or None,
-            "duration_ms": _ms(ended - record.began),
-            "trace_id": record.trace_id or None,
-        }
+        fields["duration_ms"] = (ended - record.began) // 1000 / 1000
+        if record.protocol:
+            fields["protocol"], fields["model"], fields["version"] = record.protocol, record.model, record.version
         if record.encoded:
-            line["decode_ms"] = _ms(record.entered - record.started)
-            line["queue_ms"] = _ms(record.taken - record.entered)
-            line["forward_ms"] = _ms(record.inferred - record.taken)
-            line["encode_ms"] = _ms(record.encoded - record.inferred)
-            line["rows"] = record.rows
+            entered, taken, inferred = record.entered, record.taken, record.inferred
+            fields["decode_ms"] = (entered - record.started) // 1000 / 1000
+            fields["queue_ms"] = (taken - entered) // 1000 / 1000
+            fields["forward_ms"] = (inferred - taken) // 1000 / 1000
+            fields["encode_ms"] = (record.encoded - inferred) // 1000 / 1000
+            fields["rows"] = record.rows
             if record.batch is not None:
-                line["batch_rows"] = record.batch.rows
-        log.write(line)
+                fields["batch_rows"] = record.batch.rows
+        if record.trace_id:
+            fields["trace_id"] = record.trace_id
+        log.write(record.id, fields)
 
     def close(self) -> None:
         """Send what has been gathered. Takes a few seconds at most."""
@@ -97,7 +103,3 @@ def otel_endpoint(settings: PredictorSettings, env: Mapping[str, str]) -> str | 
         return whole
     base = settings.otel_endpoint or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     return f"{base.rstrip('/')}/v1/traces" if base else None
-
-
-def _ms(nanoseconds: int) -> float:
-    return nanoseconds // 1000 / 1000

@@ -31,7 +31,7 @@ class Watched(InProcess):
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
     def lines(self):
-        self.log.write({"last": True})
+        self.log.write("mine", {"last": True})
         self.log.close()
         os.close(self._writing)
         with os.fdopen(self._reading) as found:

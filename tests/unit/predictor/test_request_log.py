@@ -27,7 +27,7 @@ def test_a_line_has_the_time_and_what_is_known(pipe):
     reading, writing = pipe
     lost: list[int] = []
     log = RequestLog(writing, lost.append)
-    log.write({"model": "cats", "status": 200, "caller": None})
+    log.write("mine", {"model": "cats", "status": 200})
     log.close()
     [line] = lines_of(reading)
     assert line.pop("time").endswith("+00:00")
@@ -35,6 +35,7 @@ def test_a_line_has_the_time_and_what_is_known(pipe):
         "level": "info",
         "logger": "moorage.requests",
         "message": "request",
+        "request_id": "mine",
         "model": "cats",
         "status": 200,
     }
@@ -45,7 +46,7 @@ def test_lines_are_written_without_anybody_closing_the_log(pipe):
     reading, writing = pipe
     log = RequestLog(writing, lambda lines: None)
     for number in range(3):
-        log.write({"number": number})
+        log.write("mine", {"number": number})
         time.sleep(0.1)
     assert [line["number"] for line in lines_of(reading)] == [0, 1, 2]
     log.close()
@@ -54,7 +55,7 @@ def test_lines_are_written_without_anybody_closing_the_log(pipe):
 def test_nothing_that_was_sent_can_begin_a_second_line(pipe):
     reading, writing = pipe
     log = RequestLog(writing, lambda lines: None)
-    log.write({"path": plain('/v2/x\r\n{"status":200}\x1b[31m\u2028\x85')})
+    log.write("mine", {"path": plain('/v2/x\r\n{"status":200}\x1b[31m\u2028\x85')})
     log.close()
     [line] = lines_of(reading)
     assert line["path"] == '/v2/x??{"status":200}?[31m??'
@@ -66,7 +67,7 @@ def test_who_reads_too_slowly_delays_nobody_and_is_told_what_was_lost():
     log = RequestLog(writing, lost.append)
     sent = 40_000  # 64 KiB of the pipe and 16,384 lines in memory hold half of it
     for number in range(sent):
-        log.write({"number": number})
+        log.write("mine", {"number": number})
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.extend(iter(lambda: os.read(reading, 1 << 16), b"")))
     reader.start()
@@ -86,7 +87,7 @@ def test_lines_that_nobody_can_take_are_counted():
     os.close(reading)
     lost: list[int] = []
     log = RequestLog(writing, lost.append)
-    log.write({"model": "cats"})
+    log.write("mine", {"model": "cats"})
     log.close()
     os.close(writing)
     assert lost == [1]
