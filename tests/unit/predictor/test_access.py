@@ -1,5 +1,8 @@
 """Who may call which route, over HTTP and over both gRPC servers: nobody without a key, save a short list."""
 
+import subprocess
+import sys
+
 import grpc
 import httpx
 import pytest
@@ -358,3 +361,16 @@ async def test_a_prediction_over_grpc_with_a_key_in_either_place(service):
         assert list(answer.outputs[0].contents.fp32_contents) == [1, 2]
     both = (("x-api-key", service.keys["admin"]), ("authorization", f"Bearer {service.keys['read']}"))
     assert (await code(service("ModelInfer", request, metadata=both)))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_without_access_nothing_of_it_is_imported_but_names():
+    script = (
+        "import moorage_predictor.wire.server, sys\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('moorage.access')))\n"
+        "print(*[name for name in ('jwt', 'redis', 'limits', 'cryptography') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    modules, libraries = done.stdout.splitlines()
+    names = {f"moorage.access{name}" for name in ("", ".errors", ".principal", ".routes", ".limits")}
+    assert [module for module in modules.split() if module not in names] == []
+    assert libraries == ""
