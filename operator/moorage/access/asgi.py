@@ -75,7 +75,8 @@ def _without_details(send: Send) -> Send:
         nonlocal bare
         if message["type"] == "http.response.start" and message["status"] >= 400:
             bare = True
-            body = json.dumps({"error": HTTPStatus(message["status"]).phrase}).encode()
+            status = HTTPStatus(message["status"])
+            body = json.dumps({"error": status.phrase, "code": status.name}).encode()
             kept = [header for header in message["headers"] if header[0] not in (b"content-type", b"content-length")]
             described = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             await send({**message, "headers": kept + described})

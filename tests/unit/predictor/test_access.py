@@ -165,11 +165,11 @@ async def test_strangers_see_that_a_model_is_not_ready_and_callers_also_why(behi
     for path in ("/v2/health/ready", "/v2/models/cats/ready"):
         answer = await one.ask("GET", path)
         assert answer.status_code == 503
-        assert answer.json() == {"error": "Service Unavailable"}
+        assert answer.json() == {"error": "Service Unavailable", "code": "SERVICE_UNAVAILABLE"}
         answer = await one.ask("GET", path, "read")
         assert answer.status_code == 503
         assert "code" in answer.json() or "ready" in answer.json()
-    assert (await one.ask("GET", "/v2/models/dogs/ready")).json() == {"error": "Not Found"}
+    assert (await one.ask("GET", "/v2/models/dogs/ready")).json() == {"error": "Not Found", "code": "NOT_FOUND"}
     assert "cats" in (await one.ask("GET", "/v2/models/dogs/ready", "read")).json()["error"]
 
 
