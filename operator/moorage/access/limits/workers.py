@@ -48,6 +48,7 @@ class Counter:
         loop = self._loop
         asyncio.set_event_loop(loop)
         server = loop.run_until_complete(asyncio.start_unix_server(self._serve, self.path, limit=_LONGEST_LINE))
+        Path(self.path).chmod(0o600)  # beside the folder, which is this process's own
         self._listening.set()
         loop.run_forever()
         server.close()
