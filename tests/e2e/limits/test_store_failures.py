@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from tests.redis_server import RedisServer
@@ -163,3 +164,27 @@ async def test_a_key_of_somebody_else_s_making_is_a_failure_of_the_store_and_no_
     store = guard("open")
     assert (await take(store)).allowed
     assert store.away
+
+
+async def test_after_a_failover_the_name_is_looked_up_anew_although_the_old_server_still_answers(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    second = RedisServer(folder)
+    second.start()
+    name = tmp_path / "name"
+    name.symlink_to(tmp_path / "redis.sock")
+    store = Guarded(RedisWindows(f"unix://{name}", "cats", timeout_s=1), "closed", deadline_s=1.0, retry_s=0.05)
+    try:
+        assert (await take(store)).allowed
+        read_only(redis_server)
+        name.unlink()
+        name.symlink_to(folder / "redis.sock")
+        assert not (await take(store)).allowed
+        await until_back(store)
+        assert (await take(store)).allowed
+        assert second.client.exists("moorage:limit:cats:k")
+    finally:
+        await store.close()
+        second.kill()

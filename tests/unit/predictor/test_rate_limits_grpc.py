@@ -1,0 +1,110 @@
+"""Rate limits over gRPC, where the message has the model and the trailing metadata say what is left."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.unit.predictor.served import Echo, InProcess
+
+from moorage.access.limits.proof import Proofs
+from moorage.api.oip import SERVICE
+from moorage.api.oip import open_inference_pb2 as pb
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.errors import StartError
+from moorage_predictor.metrics import Metrics
+from moorage_predictor.wire.grpc import create_server
+from moorage_predictor.wire.rate_limits import Limits
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Any]:
+    """A server with such rules; how to call it gives the status and the trailing metadata."""
+    ends: list[Any] = []
+
+    async def start(*rules: str, **more: Any) -> Ask:
+        values = {"task": "a.py:B", "model_name": "cats", "rate_limit": rules, **more}
+        settings = PredictorSettings.model_validate(values)
+        limits = Limits(settings, Metrics(CollectorRegistry()))
+        server = create_server(InProcess(Echo()).repository, settings, None, limits)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        ends.extend([channel.close, lambda: server.stop(None)])
+
+        async def ask(method: str = "ModelInfer", rows: int = 1, **metadata: str) -> tuple[str, dict[str, str]]:
+            message: Any = pb.ModelRequest(name="cats")
+            if method == "ModelInfer":
+                tensor = pb.Tensor(
+                    name="x",
+                    datatype="FP32",
+                    shape=[rows, 2],
+                    contents=pb.InferTensorContents(fp32_contents=[1.0] * (2 * rows)),
+                )
+                message = pb.ModelInferRequest(model_name="cats", inputs=[tensor])
+            words = [(name.replace("_", "-"), value) for name, value in metadata.items()]
+            call = channel.unary_unary(f"/{SERVICE}/{method}")(message.SerializeToString(), metadata=words, timeout=10)
+            code, trailing = await call.code(), await call.trailing_metadata()
+            return code.name, {name: value for name, value in trailing if name.startswith(("x-rate", "retry"))}
+
+        return ask
+
+    yield start
+    for end in ends:
+        await end()
+
+
+async def test_each_answer_says_what_is_left_and_the_first_too_many_is_resource_exhausted(serve: Any) -> None:
+    ask = await serve("2/hour")
+    for left in ("1", "0"):
+        code, told = await ask()
+        assert (code, told["x-ratelimit-limit"], told["x-ratelimit-remaining"]) == ("OK", "2", left)
+        assert "retry-after" not in told
+    code, told = await ask()
+    assert code == "RESOURCE_EXHAUSTED"
+    assert told["x-ratelimit-remaining"] == "0"
+    assert 3500 < int(told["retry-after"]) <= 3600
+
+
+async def test_metadata_of_models_is_managing_and_health_is_nothing(serve: Any) -> None:
+    ask = await serve("1/hour operation=manage")
+    assert (await ask("ModelMetadata"))[0] == "OK"
+    assert (await ask("ModelMetadata"))[0] == "RESOURCE_EXHAUSTED"
+    for method in ("ModelReady", "ModelInfer"):
+        assert await ask(method) == ("OK", {})
+
+
+async def test_several_rows_are_also_a_batch(serve: Any) -> None:
+    ask = await serve("9/hour operation=predict", "1/hour operation=batch")
+    assert (await ask(rows=2))[1]["x-ratelimit-limit"] == "1"
+    assert (await ask(rows=2))[0] == "RESOURCE_EXHAUSTED"
+    assert (await ask(rows=1))[1]["x-ratelimit-remaining"] == "6"
+
+
+async def test_a_proof_of_the_gateway_is_good_here_too(serve: Any, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef" * 4)
+    ask = await serve("1/hour", counted_proof_secret_file=str(secret))
+    for number in range(3):
+        proof = Proofs.from_file(str(secret)).sign("alice", f"r{number}", "cats", "predict")
+        assert await ask(x_moorage_counted=proof, x_request_id=f"r{number}") == ("OK", {})
+    assert (await ask(x_moorage_counted=proof, x_request_id="r2"))[1]["x-ratelimit-remaining"] == "0"
+    assert (await ask(x_moorage_counted="v1.x", x_request_id="r9"))[0] == "RESOURCE_EXHAUSTED"
+
+
+async def test_addresses_come_from_trusted_proxies(serve: Any) -> None:
+    ask = await serve("1/hour by=ip", trusted_proxies=("127.0.0.0/8",))
+    assert (await ask(x_forwarded_for="203.0.113.7"))[0] == "OK"
+    assert (await ask(x_forwarded_for="1.1.1.1, 203.0.113.7"))[0] == "RESOURCE_EXHAUSTED"
+    assert (await ask(x_forwarded_for="203.0.113.8"))[0] == "OK"
+
+
+async def test_the_native_server_is_not_asked_to_tell_addresses_apart(serve: Any) -> None:
+    with pytest.raises(StartError, match="does not know its callers' addresses"):
+        await serve("1/hour", grpc_server="native")
+    ask = await serve("1/hour", grpc_server="auto")
+    assert (await ask())[0] == "OK"
