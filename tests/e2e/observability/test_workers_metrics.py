@@ -1,5 +1,6 @@
 """With several workers /metrics tells of all of them, whichever is asked, also when one has been killed."""
 
+import http.client
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import httpx
 import psutil
 import pytest
 from tests.control_plane.process import free_ports
-from tests.e2e.observability.conftest import PATIENCE_S, body
+from tests.e2e.observability.conftest import PATIENCE_S, ask_once, body
 
 WORKERS = 4
 INFER = "/v2/models/twice/infer"
@@ -31,8 +32,8 @@ class Callers:
     def _ask(self) -> None:
         while not self._stop.is_set():
             try:
-                answered = httpx.post(self._url + INFER, json=body(1), timeout=30).status_code == 200
-            except httpx.TransportError:
+                answered = ask_once(self._url) == 200
+            except (OSError, http.client.HTTPException):
                 answered = False
             with self._lock:
                 self.answered += answered
