@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _NOT_COUNTED: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 _PROOF: Final = "x-moorage-counted"
+_TAKEN_IN: Final = 64 * 1024
+"""Bytes of a body that a refused call may still send."""
 
 
 def limits_of(settings: PredictorSettings, metrics: "Metrics") -> "Limits | None":
@@ -41,6 +43,23 @@ def needs_addresses(settings: PredictorSettings) -> bool:
     """Whether callers are told apart by their addresses, which the native gRPC server does not know."""
     by_address = not settings.controls_access or any(rule.by == "ip" for rule in settings.rate_rules)
     return bool(settings.rate_limit) and by_address
+
+
+async def _refuse(scope: Any, receive: Any, send: Any, error: Exception) -> None:
+    """A small body is taken in before, so that the connection can go on: who is told to wait shall not connect anew for each
+    call."""
+    from moorage_predictor.wire.http.answers import send_error
+
+    sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+    if sizes and int(sizes[0]) <= _TAKEN_IN:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            more = message["more_body"]
+        scope["moorage.body_read"] = True
+    await send_error(scope, receive, send, error)
 
 
 @contextlib.contextmanager
@@ -86,11 +105,10 @@ class Limits:
         """The HTTP application, to which only those calls come that may be made."""
         from moorage.access.limits.asgi import RateLimits
         from moorage.access.routes import Routes, Rule
-        from moorage_predictor.wire.http.answers import send_error
         from moorage_predictor.wire.http.endpoints import ENDPOINTS
 
         routes = Routes([Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS])
-        return RateLimits(app, self._limiter, routes, send_error, self._addresses, self._proofs)
+        return RateLimits(app, self._limiter, routes, _refuse, self._addresses, self._proofs)
 
     async def count(self, method: str, context: Any, caller: Principal | None, model: str | None) -> "Counted | None":
         """Count a call over gRPC. What it returns, if anything, is to be told of a prediction of several rows.

@@ -65,6 +65,15 @@ async def test_every_answer_says_how_much_is_left_and_the_first_too_many_is_429(
     assert body["error"].startswith("the rate limit of 3 calls is reached; try again in ")
 
 
+async def test_a_refused_caller_keeps_its_connection_unless_it_sends_a_lot() -> None:
+    limited = Limited("1/minute")
+    await limited.infer()
+    refused = await limited.infer()
+    assert (refused.status_code, refused.headers.get("connection")) == (429, None)
+    refused = await limited.client.post(INFER, content=b"x" * 100_000)
+    assert (refused.status_code, refused.headers.get("connection")) == (429, "close")
+
+
 async def test_an_answer_that_is_an_error_says_it_too() -> None:
     limited = Limited("3/minute")
     bad = await limited.client.post(INFER, content=b"{")
