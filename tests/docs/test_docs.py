@@ -164,12 +164,15 @@ def test_a_documented_status_and_its_word_are_what_the_server_answers(status: st
 
 
 OTHER_LIMITS = (
+    "drain_delay_s",
+    "forward_timeout_s",
     "max_image_bytes",
     "max_image_side",
     "max_models",
     "max_models_bytes",
     "max_queue_size",
     "shutdown_grace_s",
+    "worker_timeout_s",
 )
 
 

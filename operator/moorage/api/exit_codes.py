@@ -14,7 +14,8 @@ class ExitCode(IntEnum):
     OK = 0, "It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered."
     INTERNAL = (
         1,
-        "A defect of Moorage itself: the log has the traceback, please report it. Of `moor conformance`: a case failed.",
+        "A defect of Moorage itself: the log has the traceback, please report it. Of the predictor also: a model hung. Of "
+        "`moor conformance`: a case failed.",
     )
     INVALID_INPUT = 2, "What was given cannot work: options, the YAML file, a missing or corrupt weight file."
     UNAVAILABLE = 3, "Something needed is not there: a port is taken, a cluster or a model store does not answer."
