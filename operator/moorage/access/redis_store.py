@@ -26,7 +26,7 @@ LOOK_S: Final = 2.0
 TIMEOUT_S: Final = 0.05
 """Most that a look adds to a call."""
 READ_TIMEOUT_S: Final = 5.0
-"""For reading all keys, which nobody waits for unless there are none yet."""
+"""Most that a look itself takes; it goes on when nobody waits for it any more."""
 RETRY_S: Final = 1.0
 """After a failed look; meanwhile no call waits."""
 KEEP_S: Final = 600.0
@@ -43,7 +43,7 @@ class RedisStore:
             ConfigurationError: the `redis` package is missing, or this is no URL of Redis. The URL is not in the message.
         """
         self.verifiers: Mapping[str, Verifier] = {}
-        self._client = client(url, TIMEOUT_S)
+        self._client = client(url, READ_TIMEOUT_S)
         self._version: bytes | None = None
         self._read_at: float | None = None
         self._next_look = 0.0

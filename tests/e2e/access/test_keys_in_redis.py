@@ -2,74 +2,39 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
-import subprocess
-import time
 
 import pytest
-from redis import Redis
-from tests.servers import program
+from tests.redis_server import RedisServer
 from tests.unit.access.callers import header, made_key
+from typer.testing import CliRunner
 
 from moorage.access import gate as gates
 from moorage.access import redis_store
 from moorage.access.errors import StoreAway, Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
+from moorage.cli.app import app
 
 pytestmark = pytest.mark.timeout(30)
-
-
-class RedisServer:
-    """One of its own on a free port of this machine, without a disk."""
-
-    def __init__(self, folder, *options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._argv = [
-            program("redis-server"),
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            str(folder),
-            *options,
-        ]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self):
-        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL)
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise RuntimeError("redis-server did not start")
-
-    def signal(self, number):
-        os.kill(self._process.pid, number)
-
-    def stop(self):
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture
 def redis(tmp_path):
     server = RedisServer(tmp_path)
+    server.start()
     yield server
-    server.stop()
+    server.client.close()
+    server.kill()
 
 
 @pytest.fixture
-def prompt(monkeypatch):
+def patient(monkeypatch):
+    """A look is waited for longer than a busy machine takes."""
+    monkeypatch.setattr(redis_store, "TIMEOUT_S", 0.5)
+
+
+@pytest.fixture
+def prompt(patient, monkeypatch):
     """Every look is due."""
     monkeypatch.setattr(gates, "REMEMBER_S", 0.0)
     monkeypatch.setattr(redis_store, "LOOK_S", 0.0)
@@ -105,17 +70,16 @@ async def test_a_key_counts_for_every_server_once_it_is_written_and_no_more_once
     assert await redis_store.read(redis.url, 5) == [stored.model_copy(update={"revoked": stored.created})]
 
 
-async def test_an_unknown_key_never_makes_the_server_ask_redis(redis):
+async def test_an_unknown_key_never_makes_the_server_ask_redis(redis, patient):
     key, stored = made_key()
     await put(redis, stored)
     async with opened(redis) as gate:
         await gate.authenticate(header(key))
-        with Redis.from_url(redis.url) as client:
-            before = client.info("stats")["total_commands_processed"]
-            for number in range(50):
-                with pytest.raises(Unauthenticated):
-                    await gate.authenticate(header(made_key(f"unknown-{number}")[0]))
-            assert client.info("stats")["total_commands_processed"] - before <= 2 + 2  # our own, and one look
+        before = redis.client.info("stats")["total_commands_processed"]
+        for number in range(50):
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(made_key(f"unknown-{number}")[0]))
+        assert redis.client.info("stats")["total_commands_processed"] - before <= 2 + 2  # our own, and one look
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
@@ -126,7 +90,7 @@ async def test_while_redis_is_away_known_keys_work_for_ten_minutes_and_then_it_i
     await put(redis, stored)
     async with opened(redis) as gate:
         await gate.authenticate(header(key))
-        redis.stop() if how == "killed" else redis.signal(signal.SIGSTOP)
+        redis.kill() if how == "killed" else redis.freeze()
         try:
             assert await gate.authenticate(header(key))
             with pytest.raises(Unauthenticated):
@@ -138,7 +102,7 @@ async def test_while_redis_is_away_known_keys_work_for_ten_minutes_and_then_it_i
             with pytest.raises(Unauthenticated):
                 await gate.authenticate(header("malformed"))
         finally:
-            redis.start() if how == "killed" else redis.signal(signal.SIGCONT)
+            redis.start() if how == "killed" else redis.thaw()
         if how == "killed":
             await put(redis, stored)
         for _ in range(100):
@@ -150,7 +114,7 @@ async def test_while_redis_is_away_known_keys_work_for_ten_minutes_and_then_it_i
             pytest.fail("it did not come back")
 
 
-async def test_a_frozen_redis_is_waited_for_once_a_second_and_no_longer_than_its_timeout(redis, monkeypatch):
+async def test_a_frozen_redis_is_waited_for_once_a_second_and_no_longer_than_its_timeout(redis, patient, monkeypatch):
     monkeypatch.setattr(gates, "REMEMBER_S", 0.0)
     key, stored = made_key()
     await put(redis, stored)
@@ -161,19 +125,17 @@ async def test_a_frozen_redis_is_waited_for_once_a_second_and_no_longer_than_its
         real = store.refresh
         monkeypatch.setattr(store, "refresh", lambda: looks.append(1) or real())
         store._next_look = 0.0
-        redis.signal(signal.SIGSTOP)
+        redis.freeze()
         try:
             for _ in range(20):
                 assert await gate.authenticate(header(key))
         finally:
-            redis.signal(signal.SIGCONT)
+            redis.thaw()
     assert len(looks) == 1
 
 
 async def test_a_server_starts_while_redis_is_away_and_says_so_to_those_with_a_key(tmp_path):
-    server = RedisServer(tmp_path)
-    server.stop()
-    async with opened(server) as gate:
+    async with opened(RedisServer(tmp_path)) as gate:
         with pytest.raises(StoreAway):
             await gate.authenticate(header(made_key()[0]))
         with pytest.raises(Unauthenticated):
@@ -185,8 +147,7 @@ async def test_a_flushed_redis_has_no_keys(redis, prompt):
     await put(redis, stored)
     async with opened(redis) as gate:
         await gate.authenticate(header(key))
-        with Redis.from_url(redis.url) as client:
-            client.flushall()
+        redis.client.flushall()
         with pytest.raises(Unauthenticated):
             await gate.authenticate(header(key))
 
@@ -196,28 +157,45 @@ async def test_a_broken_document_in_redis_changes_nothing(redis, prompt, caplog)
     await put(redis, stored)
     async with opened(redis) as gate:
         await gate.authenticate(header(key))
-        with Redis.from_url(redis.url) as client:
-            client.hset(redis_store.KEYS, "bad", "{")
-            client.incr(redis_store.VERSION)
+        redis.client.hset(redis_store.KEYS, "bad", "{")
+        redis.client.incr(redis_store.VERSION)
         assert await gate.authenticate(header(key))
     assert redis.url not in caplog.text
     assert stored.hash not in caplog.text
 
 
-async def test_a_password_is_taken_from_a_file_and_never_shown(tmp_path, caplog):
-    server = RedisServer(tmp_path, "--requirepass", "s3cret")
-    try:
-        (tmp_path / "url").write_text(f"redis://:s3cret@127.0.0.1:{server.port}/0\n")
-        key, stored = made_key()
-        await redis_store.write((tmp_path / "url").read_text().strip(), stored, 5)
-        gate = Gate(AccessSettings(access_keys_redis_url_file=str(tmp_path / "url")))
-        assert await gate.authenticate(header(key))
-        await gate.close()
-        wrong = Gate(AccessSettings(access_keys_redis_url=f"redis://:wr0ng@127.0.0.1:{server.port}/0"))
-        with pytest.raises(StoreAway):
-            await wrong.authenticate(header(key))
-        await wrong.close()
-        assert "s3cret" not in caplog.text
-        assert "wr0ng" not in caplog.text + repr(AccessSettings(access_keys_redis_url="redis://:wr0ng@h"))
-    finally:
-        server.stop()
+async def test_a_password_is_taken_from_a_file_and_never_shown(redis, patient, tmp_path, caplog):
+    key, stored = made_key()
+    redis.client.config_set("requirepass", "s3cret")
+    path = redis.url.removeprefix("unix://")
+    (tmp_path / "url").write_text(f"unix://:s3cret@{path}\n")
+    await redis_store.write((tmp_path / "url").read_text().strip(), stored, 5)
+    gate = Gate(AccessSettings(access_keys_redis_url_file=str(tmp_path / "url")))
+    assert await gate.authenticate(header(key))
+    await gate.close()
+    wrong = Gate(AccessSettings(access_keys_redis_url=f"unix://:wr0ng@{path}"))
+    with pytest.raises(StoreAway):
+        await wrong.authenticate(header(key))
+    await wrong.close()
+    assert "s3cret" not in caplog.text
+    assert "wr0ng" not in caplog.text + repr(AccessSettings(access_keys_redis_url="redis://:wr0ng@h"))
+
+
+async def test_moor_keys_writes_them_there(redis, tmp_path, prompt):
+    (tmp_path / "url").write_text(redis.url)
+
+    def moor(*words):
+        done = CliRunner().invoke(app, ["keys", *words, "--redis-url-file", str(tmp_path / "url")])
+        assert done.exit_code == 0, done.output
+        return done.stdout.strip()
+
+    key = await asyncio.to_thread(moor, "create", "alice", "--tenant", "a")
+    async with opened(redis) as gate:
+        assert (await gate.authenticate(header(key))).tenant == "a"
+        new = await asyncio.to_thread(moor, "rotate", "alice", "--overlap", "1h")
+        assert await gate.authenticate(header(key)) == await gate.authenticate(header(new))
+        assert "alice" in await asyncio.to_thread(moor, "list")
+        await asyncio.to_thread(moor, "revoke", "alice")
+        for gone in (key, new):
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(gone))
