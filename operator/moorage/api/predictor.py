@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from moorage.api.access import ACCESS_FROM_ENV, AccessSettings
 from moorage.api.limits import RequestLimits
 from moorage.api.rate_limits import RateLimitSettings
+from moorage.api.telemetry import TelemetrySettings
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
@@ -51,7 +52,7 @@ def ready_path(model_name: str) -> str:
     return f"/v2/models/{model_name}/ready"
 
 
-class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
+class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, RequestLimits):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
 
     model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
@@ -238,42 +239,6 @@ class PredictorSettings(RateLimitSettings, AccessSettings, RequestLimits):
         ge=0,
         le=600,
         description="How long requests in flight may finish after that. What is left then gets 503, and the exit code is 4.",
-    )
-    metrics_port: int | None = Field(
-        default=None,
-        ge=0,
-        le=65535,
-        description="Of /metrics alone, on the same address; the HTTP port then has none. Nobody is asked for a key there.",
-    )
-    metrics_fd: int | None = Field(
-        default=None,
-        ge=3,
-        description="The same as --http-fd, of the metrics; set by the process that starts several workers.",
-    )
-    metrics_dir: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Where several workers count together; set by the process that starts them.",
-    )
-    worker_number: int = Field(
-        default=0, ge=0, le=63, description="Of this one among several; set by the process that starts them."
-    )
-    max_metric_models: int = Field(
-        default=200,
-        ge=1,
-        le=10_000,
-        description="Most versions of models that metrics tell apart; the others are counted together.",
-    )
-    request_log: Literal["all", "errors", "off"] = Field(
-        default="off",
-        description="Which requests get a JSON line on standard output: who asked what, how it ended, where the time went. "
-        "Probes that succeed get none. Pods log `all`.",
-    )
-    otel_endpoint: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^\s@]+$",
-        description="Where traces are sent over OTLP (HTTP), for instance http://otel-collector:4318; with extra otel. Without "
-        "it OTEL_EXPORTER_OTLP_ENDPOINT, and if that is not set either, there are none.",
     )
     exit_with_parent: bool = Field(default=False, description="Stop when standard input closes; set by `moor up`.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

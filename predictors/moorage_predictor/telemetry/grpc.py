@@ -37,7 +37,7 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
             elif key == "tracestate":
                 state = value.encode("latin-1", "replace")
         record.id = request_id(given)
-        answered = ((HEADER, record.id),)
+        answered: tuple[tuple[str, str], ...] = ((HEADER, record.id),)
         if not observer.looks:
             context.set_trailing_metadata(answered)
             return await rpc(request, context)
@@ -70,7 +70,8 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
 def _code(context: Any) -> str:
     """What the call was ended with."""
     code = context.code()
-    return code.name if isinstance(code, StatusCode) else _NAMES.get(code, "UNKNOWN")
+    name: str = code.name if isinstance(code, StatusCode) else _NAMES.get(code, "UNKNOWN")
+    return name
 
 
 def _address(peer: str) -> str | None:

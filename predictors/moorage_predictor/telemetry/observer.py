@@ -34,8 +34,7 @@ class Observer:
         """The request named so is here, perhaps as a part of its caller's trace."""
         record.began = perf_counter_ns()
         if self._traces is not None:
-            parent, state = (value and value.decode("latin-1") for value in (traceparent, tracestate))
-            self._traces.begin(record, name, parent, state)
+            self._traces.begin(record, name, _text(traceparent), _text(tracestate))
         elif traceparent and (found := _TRACEPARENT(traceparent)):
             record.trace_id = found[1].decode("ascii")
 
@@ -103,3 +102,7 @@ def otel_endpoint(settings: PredictorSettings, env: Mapping[str, str]) -> str | 
         return whole
     base = settings.otel_endpoint or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     return f"{base.rstrip('/')}/v1/traces" if base else None
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

@@ -16,7 +16,7 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,7 +169,7 @@ def is_alive(pid: int) -> bool:
     return pid > 0
 
 
-_MERGE: Final = {"sum": sum, "min": min, "max": max}
+_MERGE: Final[dict[str, Callable[[Iterable[float]], float]]] = {"sum": sum, "min": min, "max": max}
 
 
 def merged(counted: Iterable[Numbers]) -> Numbers:
@@ -180,6 +180,6 @@ def merged(counted: Iterable[Numbers]) -> Numbers:
             if not math.isnan(values[0]):
                 found.setdefault(key, []).append(values)
     return {
-        key: [float(_MERGE[m.BY_NAME[key[0]].merge](column)) for column in zip(*rows, strict=True)]
+        key: [_MERGE[m.BY_NAME[key[0]].merge](column) for column in zip(*rows, strict=True)]
         for key, rows in found.items()
     }
