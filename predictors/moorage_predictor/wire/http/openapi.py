@@ -74,6 +74,21 @@ _SCHEMAS: Final[dict[str, Any]] = {
     "RepositoryIndexRequest": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
 }
 
+_SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "where access is configured; the header's name is a setting",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "where access is configured: a JSON Web Token of the configured issuer, or an API key",
+    },
+}
+"""Optional for every operation, because access is a choice of who runs the server."""
+
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
@@ -89,7 +104,7 @@ def document() -> dict[str, Any]:
             "`Inference-Header-Content-Length` says where the JSON ends.",
         },
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": _SCHEMAS, "securitySchemes": _SECURITY_SCHEMES},
     }
 
 
@@ -106,6 +121,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             },
         },
     }
+    if endpoint.role is not None:
+        operation |= {"security": [{}, *({name: []} for name in _SECURITY_SCHEMES)], "x-moorage-role": endpoint.role}
     if names:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": _NAME if name == "name" else {"type": "string"}}
