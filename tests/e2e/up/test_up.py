@@ -203,3 +203,26 @@ def test_what_a_cluster_would_refuse_is_said_although_it_serves_here(tmp_path: P
     file = write(tmp_path / "cat.yaml", storageUri=f"file://{weights}")
     done = moor("up", file, f"--model-root={tmp_path}", *ports())
     assert "in a cluster this would be refused: StorageUriForbidden" in done.stdout
+
+
+def test_with_access_the_lines_that_it_shows_work_with_a_key_from_the_file_beside_it(tmp_path: Path) -> None:
+    spec = yaml.safe_load(SAMPLE.read_text())
+    spec["spec"]["access"] = {"apiKeys": {"secret": "cat-keys"}}
+    (tmp_path / "cat.yaml").write_text(yaml.safe_dump(spec))
+    said = moor("up", tmp_path / "cat.yaml", *ports())
+    assert said.returncode == 2
+    assert f"moor keys create --file {tmp_path}/cat.keys.json" in said.stderr
+    key = moor("keys", "create", "alice", "--file", tmp_path / "cat.keys.json").stdout.strip()
+    up = Up(tmp_path / "cat.yaml")
+    try:
+        line = re.search(r"^V2: (.+)$", up.printed, re.MULTILINE).group(1)
+        for held, expected in ((key, "tiger cat"), ("", "UNAUTHENTICATED")):
+            shell = subprocess.run(
+                ["bash", "-c", line], capture_output=True, text=True, env={**os.environ, "KEY": held}
+            )
+            assert expected in shell.stdout, shell.stdout
+        assert "mk_" not in up.printed
+    finally:
+        up.process.send_signal(signal.SIGINT)
+        code, _, err = up.end()
+    assert (code, err) == (0, "")

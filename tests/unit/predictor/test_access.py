@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import httpx
@@ -18,6 +19,7 @@ from moorage_predictor.errors import StartError
 from moorage_predictor.wire.access import GRPC_ROLES, gate_of, guarded
 from moorage_predictor.wire.grpc import _CALLS, create_server
 from moorage_predictor.wire.http.endpoints import ENDPOINTS
+from moorage_predictor.wire.rate_limits import limits_of
 
 OPEN = {
     ("GET", "/"),
@@ -374,3 +376,17 @@ def test_without_access_nothing_of_it_is_imported_but_names():
     names = {f"moorage.access{name}" for name in ("", ".errors", ".principal", ".routes", ".limits")}
     assert [module for module in modules.split() if module not in names] == []
     assert libraries == ""
+
+
+async def test_a_key_counts_against_its_own_limit_and_a_stranger_against_nobodys(behind):
+    one = behind()
+    limited, stored = made_key("limited", role="read-write", limits=[{"requests": 2, "per": "minute"}])
+    write_file(Path(one.settings.access_keys_file), [stored])
+    settings = one.settings.model_copy(update={"rate_limit": ("100/minute",)})
+    app = guarded(limits_of(settings, one.inside.metrics).counted(one.inside.app), gate_of(settings))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        strangers = [(await client.post(INFER, json=BODY)).status_code for _ in range(5)]
+        answers = [await client.post(INFER, json=BODY, headers={"x-api-key": limited}) for _ in range(3)]
+    assert strangers == [401] * 5
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["x-ratelimit-limit"] for answer in answers] == ["2"] * 3
