@@ -18,8 +18,7 @@ defaults
   timeout connect 2s
   timeout client 60s
   timeout server 60s
-  retries 3
-  option redispatch
+  retries 0
 frontend clients
   bind 127.0.0.1:{port}
   default_backend replicas
@@ -30,7 +29,7 @@ backend replicas
   default-server check inter 100ms fall 1 rise 1
 {servers}
 """
-"""Only connections that cannot be made are tried again; a request that was sent is never sent twice."""
+"""Nothing is tried twice, not even a connection: what a replica does not take is lost."""
 PATIENCE_S = 60
 
 

@@ -68,6 +68,7 @@ def test_exit_codes_are_small_and_explained() -> None:
         "INTERNAL": 1,
         "INVALID_INPUT": 2,
         "UNAVAILABLE": 3,
+        "UNFINISHED": 4,
     }
     assert all(code.meaning.endswith(".") for code in ExitCode)
     assert ExitCode(2) is ExitCode.INVALID_INPUT
