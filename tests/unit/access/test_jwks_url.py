@@ -12,6 +12,8 @@ from moorage.access.errors import Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
 
+pytestmark = pytest.mark.timeout(20)  # keys of RSA are made, and a server answers
+
 
 @pytest.fixture(scope="module")
 def issuer():

@@ -23,6 +23,8 @@ from moorage.access.principal import Principal
 from moorage.access.stores import write_file
 from moorage.api.access import AccessSettings
 
+pytestmark = pytest.mark.timeout(20)  # keys of RSA are made
+
 
 @pytest.fixture(scope="module")
 def issuer():
