@@ -16,6 +16,7 @@ from moorage_predictor.metrics import Metrics
 from moorage_predictor.telemetry.store import SharedStore
 from moorage_predictor.wire import binding
 from moorage_predictor.wire.http.metrics import MetricsApp
+from moorage_predictor.wire.http.protocol import watch
 
 _PUBLISH_S: Final = 1.0
 """How old gauges of another worker may be."""
@@ -45,14 +46,15 @@ class MetricsListener:
         self._socket = _socket(settings)
         self._server = None if self._socket is None else make_server(MetricsApp(metrics))
         self._serving: asyncio.Task[None] | None = None
-        self._publishing: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Answer from now on."""
         if self._server is not None and self._socket is not None:
             self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+            self._beside.append(asyncio.create_task(watch(self._server.server_state.connections)))
         if self._settings.metrics_dir is not None:
-            self._publishing = asyncio.create_task(self._publish())
+            self._beside.append(asyncio.create_task(self._publish()))
 
     async def _publish(self) -> None:
         while True:
@@ -66,8 +68,8 @@ class MetricsListener:
 
     async def stop(self) -> None:
         """After the last request: what happened until then can be asked for."""
-        if self._publishing is not None:
-            self._publishing.cancel()
+        for task in self._beside:
+            task.cancel()
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -130,6 +131,14 @@ def test_the_metrics_port_has_the_metrics_and_the_other_has_none(four):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     }
     assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_who_sends_half_a_request_to_the_metrics_port_is_cut_off(twice):
+    [port] = free_ports(1)
+    twice(metrics_port=port, header_timeout_s=1)
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as half:
+        half.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        assert half.recv(100) == b""
 
 
 def test_what_several_workers_count_in_lies_in_a_folder_of_their_own_that_goes_with_them(twice):
