@@ -103,16 +103,11 @@ class ModelMetrics:
     def loaded(self, seconds: float) -> None:
         """It is in memory and warm."""
         self._set(m.MODEL_LOAD, seconds)
-        self._loads("loaded")
+        self._values[self._store.place(m.MODEL_LOADS, (*self._labels, "loaded"))] += 1
 
     def failed(self) -> None:
         """It could not be loaded."""
-        self._loads("failed")
-
-    def _loads(self, outcome: str) -> None:
-        for each in ("loaded", "failed"):  # both are shown from the first: a rate needs the zero before it
-            at = self._store.place(m.MODEL_LOADS, (*self._labels, each))
-            self._values[at] += each == outcome
+        self._values[self._store.place(m.MODEL_LOADS, (*self._labels, "failed"))] += 1
 
     def evicted(self) -> None:
         """It made room for another."""
@@ -136,8 +131,13 @@ class ModelMetrics:
         self._values[self._info] = 1
 
     def watch(self, depth: Callable[[], tuple[int, int]], most_pending: int) -> None:
-        """From now on show how many rows wait and how many requests are in work and waiting, which `depth` tells."""
+        """The version is there: from now on show its state, and how many rows wait and how many requests are in work and
+        waiting, which `depth` tells."""
         self._depth = depth
+        self.ready(False)
+        for outcome in ("loaded", "failed"):  # a rate needs the zero before the first
+            self._store.place(m.MODEL_LOADS, (*self._labels, outcome))
+        self._store.place(m.MODEL_EVICTIONS, self._labels)
         self._set(m.PENDING_LIMIT, most_pending)
 
     def refresh(self) -> None:

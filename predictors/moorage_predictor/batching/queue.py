@@ -219,10 +219,10 @@ class Batcher(Generic[Payload]):
         loop = asyncio.get_running_loop()
         taken, started = loop.time(), perf_counter()
         rows = sum(item.rows for item in batch)
-        together, now = Batch(rows, [item.record for item in batch]), perf_counter_ns()
+        together, now = Batch(rows), perf_counter_ns()
         for item in batch:
             if item.record is not None:
-                item.record.left_queue(together, now)
+                item.record.enter(together, now)
         try:
             await self._compute(batch, alone)
         finally:

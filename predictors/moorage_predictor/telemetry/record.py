@@ -12,13 +12,15 @@ from typing import Any, Final
 class Batch:
     """One forward pass, of one request or of several."""
 
-    __slots__ = ("records", "rows", "span")
+    __slots__ = ("rows", "span", "spans")
 
-    def __init__(self, rows: int, records: "list[Record | None]") -> None:
+    def __init__(self, rows: int) -> None:
         self.rows = rows
-        self.records = records
+        self.spans: dict[Any, None] = {}
+        """Of its requests, each once, where traces are on. Not the records: they know the batch, and requests are to make
+        no cycles."""
         self.span: Any = None
-        """Of the trace, once somebody has begun it."""
+        """Its own, once somebody has made it."""
 
 
 class Record:
@@ -54,9 +56,11 @@ class Record:
         """It asked this model for a prediction."""
         self.protocol, self.model, self.version = protocol, model, version
 
-    def left_queue(self, batch: Batch, now: int) -> None:
-        """One of its rows is about to be worked on."""
+    def enter(self, batch: Batch, now: int) -> None:
+        """One of its rows leaves the queue."""
         self.taken, self.batch = now, batch
+        if self.span is not None:
+            batch.spans[self.span] = None
 
 
 CURRENT: Final[ContextVar[Record | None]] = ContextVar("moorage.record", default=None)

@@ -19,7 +19,7 @@ from moorage_predictor.errors import StartError
 from moorage_predictor.telemetry.record import Batch, Record
 
 try:
-    from opentelemetry import context, trace
+    from opentelemetry import context
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -95,21 +95,22 @@ class Traces:
         since = time.time_ns() - perf_counter_ns()
         moments = (record.started, record.entered, record.taken, record.inferred, record.encoded)
         for name, begin, end in zip(("decode", "queue", "forward", "encode"), moments, moments[1:], strict=False):
-            shared = name == "forward" and record.batch is not None and len(record.batch.records) > 1
-            links = [Link(self._of(record.batch, since, moments).get_span_context())] if shared else None
-            self._tracer.start_span(name, inside, start_time=since + begin, links=links).end(since + end)
+            links, told = None, None
+            if name == "forward" and (batch := record.batch) is not None:
+                told = {"moorage.batch_rows": batch.rows}
+                if len(batch.spans) > 1:
+                    links = [Link(self._of(batch, since + begin, since + end).get_span_context())]
+            self._tracer.start_span(name, inside, start_time=since + begin, links=links, attributes=told).end(
+                since + end
+            )
 
-    def _of(self, batch: Batch | None, since: int, moments: tuple[int, ...]) -> Span:
+    def _of(self, batch: Batch, began: int, ended: int) -> Span:
         """The span of a forward pass of several requests, made by the first of them that is answered."""
-        if batch is None:
-            return trace.INVALID_SPAN
         if batch.span is None:
-            spans = [one.span for one in batch.records if one is not None and one.span is not None]
-            links = [Link(span.get_span_context()) for span in dict.fromkeys(spans)]
-            started = since + moments[2]
-            batch.span = self._tracer.start_span("batch", context.Context(), links=links, start_time=started)
+            links = [Link(span.get_span_context()) for span in batch.spans]
+            batch.span = self._tracer.start_span("batch", context.Context(), links=links, start_time=began)
             batch.span.set_attribute("moorage.rows", batch.rows)
-            batch.span.end(since + moments[3])
+            batch.span.end(ended)
         span: Span = batch.span
         return span
 

@@ -1,6 +1,7 @@
 """What every answer and every log line tells of its request, over HTTP; see test_observed_grpc.py for gRPC."""
 
 import asyncio
+import gc
 import json
 import os
 
@@ -13,6 +14,7 @@ from moorage.access.principal import PRINCIPAL, Principal
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.telemetry.http import Observed
 from moorage_predictor.telemetry.observer import Observer, otel_endpoint
+from moorage_predictor.telemetry.record import Batch, Record
 from moorage_predictor.telemetry.request_log import RequestLog
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
@@ -167,6 +169,28 @@ async def test_requests_that_shared_a_pass_say_so():
     rows = [line["batch_rows"] for line in app.lines()]
     assert sum(1 / each for each in rows) == pytest.approx(round(sum(1 / each for each in rows)))
     assert max(rows) > 1
+
+
+async def test_a_request_leaves_nothing_for_the_garbage_collector():
+    class Plain:
+        name, ready = "cats", True
+
+        def predict(self, payload, headers=None):
+            return {"predictions": payload["instances"]}
+
+    app = Watched()
+    app.served._batching = BatchLimits(8, 100)
+    app.served.serve(Plain())
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*[app.post("/v1/models/cats:predict", json={"instances": [n]}) for n in range(20)])
+        await asyncio.sleep(0)
+        left = [one for one in gc.get_objects() if type(one) in (Record, Batch)]
+    finally:
+        gc.enable()
+    assert len(app.lines()) == 20
+    assert left == []
 
 
 async def test_without_log_and_traces_there_is_only_the_id():
