@@ -27,8 +27,8 @@ from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.watchdog import Heartbeat, until_hung
 from moorage_predictor.wire import binding
-from moorage_predictor.worker import HoldBack
 from moorage_predictor.wire.rate_limits import counting_for_workers
+from moorage_predictor.worker import HoldBack
 from moorage_predictor.workers import Workers
 
 if TYPE_CHECKING:

@@ -92,8 +92,8 @@ class Worker:
             start_new_session=True,  # Ctrl-C reaches the parent alone
         )
         self._pid = self.process.pid
-        for each in inherited:  # the worker's alone: with it goes what waits for it, and new connections go to the others
-            each.close()
+        for each in inherited:
+            each.close()  # the worker's alone: with it goes what waits for it, and new connections go to the others
         os.close(beating)
         self.heard_at, self.ready_at, self.ready = time.monotonic(), None, threading.Event()
         stream = self.process.stderr

@@ -85,7 +85,10 @@ class Workers:
         return code if all_answered or code != ExitCode.OK else ExitCode.UNFINISHED
 
     def _start(self, worker: Worker, *, late: bool) -> None:
-        worker.start(self._settings, self._relay, late=late)
+        settings = self._settings
+        if self._told_ready:  # whoever takes another's place and cannot load would be a place that nobody fills
+            settings = settings.model_copy(update={"on_load_failure": "exit"})
+        worker.start(settings, self._relay, late=late)
         if self._held_back.reason:
             worker.tell(self._held_back)
 

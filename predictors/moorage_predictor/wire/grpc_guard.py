@@ -83,7 +83,7 @@ class Guard:
         if self._listener is None:
             raise RuntimeError("expected add_insecure_port() before start()")
         await self._server.start()
-        Path(self.path).chmod(0o600)  # beside the folder, which is this process's own
+        Path(self.path).chmod(0o600)  # noqa: ASYNC240 - once; beside the folder, which is this process's own
         self._accepting = await asyncio.get_running_loop().create_server(lambda: _Client(self), sock=self._listener)
 
     async def stop(self, grace: float | None) -> None:

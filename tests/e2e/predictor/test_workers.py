@@ -79,6 +79,17 @@ def test_all_end_together_and_with_code_0(two_workers):
     assert not [child for child in children if child.is_running()]
 
 
+def test_told_to_stop_while_its_workers_load_it_ends_with_code_0_and_leaves_none_behind(start, tmp_path):
+    file = tmp_path / "slow.py"
+    file.write_text("import time\n\nclass Slow:\n    def __init__(self):\n        time.sleep(600)\n")
+    predictor = start(task=f"{file}:Slow", workers=2)
+    predictor.until("/v2/health/live")
+    children = psutil.Process(predictor.process.pid).children()
+    predictor.process.terminate()
+    assert predictor.exit_code() == 0
+    assert not [child for child in children if child.is_running()]
+
+
 def test_workers_end_when_their_parent_is_killed(two_workers):
     children = psutil.Process(two_workers.process.pid).children()
     two_workers.process.kill()

@@ -4,9 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
+
+_GOODBYE_S: Final = 1.0
+"""How long a client may take to answer TLS's last word; one whose connection is idle does not read it. asyncio's half minute
+would keep the process."""
 
 
 class HttpServer(uvicorn.Server):
@@ -18,7 +22,7 @@ class HttpServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own, but for the time that a TLS handshake may take: a minute there."""
+        """uvicorn's own, but for how long TLS may take to begin, a minute there, and to end."""
         if (context := self.config.ssl) is None:
             await super().startup(sockets)
             return
@@ -31,7 +35,12 @@ class HttpServer(uvicorn.Server):
 
         self.servers = [
             await loop.create_server(
-                connection, sock=each, ssl=context, backlog=config.backlog, ssl_handshake_timeout=patience_s
+                connection,
+                sock=each,
+                ssl=context,
+                backlog=config.backlog,
+                ssl_handshake_timeout=patience_s,
+                ssl_shutdown_timeout=_GOODBYE_S,
             )
             for each in sockets or ()
         ]
