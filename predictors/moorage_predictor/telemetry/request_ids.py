@@ -21,4 +21,4 @@ def request_id(given: bytes | None) -> str:
     """The caller's, or one of this process that no other request has."""
     if given is not None and _GOOD(given):
         return given.decode("ascii")
-    return f"{_PROCESS}{next(_numbers):08x}"
+    return f"{_PROCESS}-{next(_numbers)}"

@@ -102,4 +102,4 @@ def test_an_id_of_the_caller_s_is_kept_if_it_can_be_told_as_it_is():
 def test_any_other_is_replaced_by_one_that_no_other_request_has(given):
     made = [request_id(given) for _ in range(1000)]
     assert len(set(made)) == 1000
-    assert all(len(one) == 24 for one in made)
+    assert all(request_id(one.encode()) == one for one in made)
