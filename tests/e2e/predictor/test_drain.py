@@ -41,6 +41,15 @@ def body(seconds: float) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
+def server_ready(predictor) -> bool:
+    """As gRPC says it."""
+    with grpc.insecure_channel(predictor.grpc) as channel:
+        call = channel.unary_unary(
+            f"/{SERVICE}/ServerReady", pb.Empty.SerializeToString, pb.ServerReadyResponse.FromString
+        )
+        return call(pb.Empty(), timeout=PATIENCE_S).ready
+
+
 @pytest.fixture
 def sleeper(tmp_path):
     file = tmp_path / "sleeper.py"
@@ -113,6 +122,7 @@ def test_while_it_drains_it_answers_everybody_and_ends_each_connection(start, sl
         assert client.get("/v2/health/live").status_code == 200
         answer = client.post(INFER, content=body(0))
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert not server_ready(predictor)
     assert predictor.exit_code() == ExitCode.OK
     assert "Traceback" not in predictor.stderr()
 
@@ -166,11 +176,7 @@ def test_a_model_that_cannot_be_loaded_may_leave_the_process_live_and_not_ready(
         answer = predictor.get(path)
         assert (answer.status_code, answer.json()["code"]) == (503, "MODEL_LOAD_FAILED")
     assert predictor.post(INFER, content=body(0)).status_code == 503
-    with grpc.insecure_channel(predictor.grpc) as channel:
-        call = channel.unary_unary(
-            f"/{SERVICE}/ServerReady", pb.Empty.SerializeToString, pb.ServerReadyResponse.FromString
-        )
-        assert not call(pb.Empty(), timeout=PATIENCE_S).ready
+    assert not server_ready(predictor)
     assert "no such luck" in reason.read_text()
     predictor.process.terminate()
     assert predictor.exit_code() == ExitCode.OK
