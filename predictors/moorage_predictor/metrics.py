@@ -15,8 +15,8 @@ from prometheus_client.core import Metric
 
 from moorage.api import metrics as m
 from moorage_predictor.telemetry.exposition import families
-from moorage_predictor.telemetry.process import gpu_bytes, usage
-from moorage_predictor.telemetry.store import UNSET, Numbers, Store, merged
+from moorage_predictor.telemetry.process import gpu_bytes, numbers_of
+from moorage_predictor.telemetry.store import UNSET, Store, merged
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MULTIPROCESS_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -233,7 +233,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """For the registry."""
         numbers = merged(self._store.all_numbers())
-        numbers.update(_processes(self._store.processes()))
+        numbers.update(numbers_of(self._store.processes()))
         return families(numbers)
 
 
@@ -246,13 +246,3 @@ def _others() -> CollectorRegistry:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
-
-
-def _processes(workers: list[tuple[str, int]]) -> Numbers:
-    found: Numbers = {}
-    for worker, pid in workers:
-        metrics = (m.CPU_SECONDS, m.RESIDENT_MEMORY, m.PROPORTIONAL_MEMORY)
-        for metric, value in zip(metrics, usage(pid), strict=True):
-            if value is not None:
-                found[metric.name, (worker,)] = [value]
-    return found

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from moorage.api import metrics as m
+from moorage_predictor.telemetry.store import Numbers
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -27,6 +30,17 @@ def usage(pid: int) -> Usage:
         return Usage()
     cpu_seconds = (int(times[11]) + int(times[12])) / _TICKS_PER_S
     return Usage(cpu_seconds, float(int(pages) * _PAGE_BYTES), _proportional(proc))
+
+
+def numbers_of(workers: list[tuple[str, int]]) -> Numbers:
+    """What `/metrics` tells of these processes: number and id of each."""
+    found: Numbers = {}
+    for worker, pid in workers:
+        metrics = (m.CPU_SECONDS, m.RESIDENT_MEMORY, m.PROPORTIONAL_MEMORY)
+        for metric, value in zip(metrics, usage(pid), strict=True):
+            if value is not None:
+                found[metric.name, (worker,)] = [value]
+    return found
 
 
 def _proportional(proc: Path) -> float | None:

@@ -3,6 +3,8 @@ tell for it. Made by `server.py`.
 """
 
 import asyncio
+import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,7 @@ class MetricsListener:
             PortTaken: somebody else listens there.
         """
         self._settings = settings
+        self._parent = os.getppid()
         self._metrics = metrics
         self._socket = _socket(settings)
         self._server = None if self._socket is None else make_server(MetricsApp(metrics))
@@ -75,6 +78,8 @@ class MetricsListener:
             await self._serving
         if self._socket is not None:
             self._socket.close()
+        if self._settings.metrics_dir is not None and os.getppid() != self._parent:
+            shutil.rmtree(self._settings.metrics_dir, ignore_errors=True)  # who made it was killed
 
 
 def _socket(settings: PredictorSettings) -> socket.socket | None:

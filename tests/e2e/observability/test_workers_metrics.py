@@ -141,11 +141,13 @@ def test_who_sends_half_a_request_to_the_metrics_port_is_cut_off(twice):
         assert half.recv(100) == b""
 
 
-def test_what_several_workers_count_in_lies_in_a_folder_of_their_own_that_goes_with_them(twice):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["told to stop", "killed"])
+def test_what_several_workers_count_in_lies_in_a_folder_of_their_own_that_goes_with_them(twice, number):
     predictor = twice(workers=2)
-    command = psutil.Process(predictor.process.pid).children()[0].cmdline()
-    [folder] = [word.partition("=")[2] for word in command if word.startswith("--metrics-dir=")]
+    workers = psutil.Process(predictor.process.pid).children()
+    [folder] = [word.partition("=")[2] for word in workers[0].cmdline() if word.startswith("--metrics-dir=")]
     assert Path(folder).stat().st_mode & 0o777 == 0o700
-    predictor.process.terminate()
-    assert predictor.exit_code() == 0
+    predictor.process.send_signal(number)
+    predictor.exit_code()
+    psutil.wait_procs(workers, PATIENCE_S)
     assert not Path(folder).exists()
