@@ -11,7 +11,8 @@ from moorage.access.principal import Role
 Operation = Literal["predict", "batch", "manage"]
 
 _MOST_KNOWN: Final = 1024
-"""Paths that are remembered; more come only from those who make them up."""
+_LONGEST_KNOWN: Final = 256
+"""Paths that are remembered, and the characters of one; more come only from those who make them up."""
 
 
 class Rule(NamedTuple):
@@ -56,9 +57,10 @@ class Routes:
             if rule.method == ("GET" if method == "HEAD" else method) and (match := pattern.fullmatch(path)):
                 route = Route(rule.role, rule.operation, match.groupdict().get("name"))
                 break
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[(method, path)] = route
+        if len(path) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[(method, path)] = route
         return route
 
 
