@@ -53,7 +53,9 @@ class RequestLog:
             self._lost += 1
             return
         self._lines.append(line)
-        if len(self._lines) == 1:
+        if (
+            not self._some.is_set()
+        ):  # asked after the line is there, and cleared before the lines are taken: none is forgotten
             self._some.set()
 
     def _time(self) -> str:
@@ -73,9 +75,9 @@ class RequestLog:
     def _work(self) -> None:
         while not self._closed or self._lines:
             self._some.wait()
-            self._some.clear()
             if not self._closed:
                 time.sleep(_EVERY_S)  # what comes meanwhile shares a write
+            self._some.clear()
             self._write_all()
 
     def _write_all(self) -> None:

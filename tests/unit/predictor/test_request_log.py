@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import threading
 import time
 
@@ -49,6 +50,22 @@ def test_lines_are_written_without_anybody_closing_the_log(pipe):
         log.write("mine", {"number": number})
         time.sleep(0.1)
     assert [line["number"] for line in lines_of(reading)] == [0, 1, 2]
+    log.close()
+
+
+def test_a_line_that_comes_while_others_are_being_written_is_written_too(pipe):
+    reading, writing = pipe
+    log = RequestLog(writing, lambda lines: None)
+    sent = 2000  # more than a pipe holds
+    for number in range(sent):
+        log.write("mine", {"number": number})
+    while select.select([], [writing], [], 0)[1]:  # until the log's thread waits for who reads
+        time.sleep(0.01)
+    log.write("mine", {"number": sent})
+    found = b""
+    while found.count(b"\n") <= sent and select.select([reading], [], [], 5)[0]:
+        found += os.read(reading, 1 << 16)
+    assert [json.loads(line)["number"] for line in found.splitlines()] == list(range(sent + 1))
     log.close()
 
 
