@@ -53,9 +53,8 @@ class RequestLog:
             self._lost += 1
             return
         self._lines.append(line)
-        if (
-            not self._some.is_set()
-        ):  # asked after the line is there, and cleared before the lines are taken: none is forgotten
+        # Asked when the line is there, and cleared before the lines are taken: none is forgotten.
+        if not self._some.is_set():
             self._some.set()
 
     def _time(self) -> str:
