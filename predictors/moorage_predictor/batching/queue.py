@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from time import perf_counter, perf_counter_ns
@@ -95,6 +96,8 @@ class Batcher(Generic[Payload]):
         self._arrivals = 0
         self._running = 0
         self._scheduled = False
+        self._context = Context()
+        """Of every batch; else it would be that of the request which came first, for the batches after it as well."""
         self._timer: asyncio.TimerHandle | None = None
         self._had_company = False
         self._seconds_per_row = 0.0
@@ -159,7 +162,7 @@ class Batcher(Generic[Payload]):
         # Not at once: what arrived in the same turn of the loop shares the batch.
         if not self._scheduled and self._running < self._limits.workers:
             self._scheduled = True
-            loop.call_soon(self._dispatch)
+            loop.call_soon(self._dispatch, context=self._context)
 
     def _dispatch(self) -> None:
         self._scheduled = False
@@ -174,7 +177,7 @@ class Batcher(Generic[Payload]):
                 key=lambda found: found[:2],
             )
             if starts > now:
-                self._timer = loop.call_at(starts, self._dispatch)
+                self._timer = loop.call_at(starts, self._dispatch, context=self._context)
                 return
             waits = self._company_comes()
             if waits and self._rows[key] < self._limits.max_batch_size:

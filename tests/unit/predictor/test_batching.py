@@ -1,6 +1,7 @@
 """The queue: whose answer goes where, what shares a batch, who waits, who is refused, and what is never computed."""
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from moorage_predictor.batching import Batcher, BatchLimits
 from moorage_predictor.errors import InvalidInput, ModelFault, Overloaded
+
+CALLER = ContextVar("caller", default="nobody")
 
 
 class Model:
@@ -95,6 +98,23 @@ class TestBatches:
         queue = batcher(model)
         await asyncio.gather(*(queue.submit(number, key=number % 2) for number in range(4)))
         assert model.batches == [[0, 2], [1, 3]]
+
+    @pytest.mark.parametrize("delay", [0, 0.02])
+    async def test_no_batch_runs_in_the_context_of_a_request(self, delay):
+        found = []
+
+        async def run(payloads, *, alone):
+            found.append(CALLER.get())
+            return payloads
+
+        queue = Batcher(run, BatchLimits(2, 1000, delay))
+
+        async def call(name):
+            CALLER.set(name)
+            await queue.submit(name)
+
+        await asyncio.gather(*(asyncio.create_task(call(f"caller {number}")) for number in range(5)))
+        assert found == ["nobody"] * 3
 
     async def test_idle_workers_share_what_waits(self):
         model = Model()
