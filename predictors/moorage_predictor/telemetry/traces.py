@@ -57,7 +57,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, record: Record, name: str, traceparent: str | None, tracestate: str | None) -> None:
-        """The span of a request, which the model's own code finds as the current one."""
+        """The span of a request, which the model's own code finds as the current one in a call of its own."""
         carrier = {"traceparent": traceparent, "tracestate": tracestate or ""} if traceparent else {}
         parent = self._propagator.extract(carrier)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER)

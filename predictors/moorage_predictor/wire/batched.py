@@ -3,11 +3,14 @@
 call() -> company() -> Batcher -> merged() -> the model's hooks -> parted() -> each caller's own encode
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
 from moorage_predictor.batching import Batcher, BatchLimits, Observe
+from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.merge import NotByRowsError, company, merged, parted
 from moorage_predictor.wire.messages import Types
 
@@ -24,6 +27,8 @@ class _Request(NamedTuple):
     headers: Headers
     encode: Encode
     rows: int
+    context: Context | None
+    """Of a request that is traced: what the model calls for it alone belongs to its trace."""
 
 
 class Batched:
@@ -50,12 +55,16 @@ class Batched:
     async def __call__(self, payload: Any, headers: Headers, encode: Encode, priority: int) -> Answer:
         """Answer one request, alone or in company. A batch of several has no headers, because whose would they be?"""
         key, rows = (company(payload) if self._by_rows else None) or (object(), 1)
-        answer: Answer = await self._batcher.submit(_Request(payload, headers, encode, rows), rows, key, priority)
+        record = CURRENT.get()
+        context = None if record is None or record.span is None else copy_context()
+        request = _Request(payload, headers, encode, rows, context)
+        answer: Answer = await self._batcher.submit(request, rows, key, priority)
         return answer
 
     async def _run(self, payloads: Sequence[_Request], *, alone: bool) -> Sequence[Any]:
         if len(payloads) == 1:
-            return [await self._call(*payloads[0][:3])]
+            work, context = self._call(*payloads[0][:3]), payloads[0].context
+            return [await (work if context is None else context.run(asyncio.ensure_future, work))]
         bodies, rows = [request.payload for request in payloads], [request.rows for request in payloads]
 
         def encode_each(result: Any) -> list[Any]:

@@ -11,7 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, TypeVar
+
+from moorage_predictor.telemetry.record import CURRENT
 
 T = TypeVar("T")
 
@@ -61,6 +65,8 @@ class Lane:
         self._inside += 1
         self._emptied.clear()
         loop = asyncio.get_running_loop()
+        if (record := CURRENT.get()) is not None and record.span is not None:
+            call = partial(copy_context().run, call)  # what the model calls belongs to the request's trace
         work = self._pool.submit(_timed, call)
         # Not when the caller is done: one that is cancelled leaves its call behind in the thread.
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._left))

@@ -3,17 +3,21 @@
 import asyncio
 import threading
 import time
+from contextvars import ContextVar
 
 import kserve.errors
 import pytest
 from kserve import InferResponse, Model
 from starlette.exceptions import HTTPException
 
+from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import DeadlineExceeded, InvalidInput, ModelFault, ModelUnavailable, NotFound, Unsupported
+from moorage_predictor.telemetry.record import CURRENT, Record
 from moorage_predictor.wire import messages, sdk
 from moorage_predictor.wire.pipeline import Pipeline, sdk_of
 
 HEADERS = {"a": "b"}
+CALLER = ContextVar("caller", default="nobody")
 
 
 class Recording(Model):
@@ -288,3 +292,52 @@ async def test_a_retired_model_finishes_its_work_before_it_is_let_go():
     await working
     await retiring
     assert stopped.is_set()
+
+
+class Asking:
+    """Notes in whose context it is called, and with how many rows."""
+
+    name, ready = "cats", True
+
+    def __init__(self):
+        self.seen = []
+
+    def predict(self, payload, headers=None):
+        self.seen.append((CALLER.get(), len(payload["instances"])))
+        return {"predictions": payload["instances"]}
+
+
+class AskingLater(Asking):
+    async def predict(self, payload, headers=None):
+        await asyncio.sleep(0)
+        return super().predict(payload, headers)
+
+
+def traced(pipeline, caller):
+    async def call():
+        record = Record()
+        record.span = object()
+        CURRENT.set(record)
+        CALLER.set(caller)
+        return await pipeline.predict({"instances": [[1]]}, {})
+
+    return asyncio.create_task(call())
+
+
+@pytest.mark.parametrize("limits", [None, BatchLimits(1, 100), BatchLimits(8, 100)])
+@pytest.mark.parametrize("kind", [Asking, AskingLater])
+async def test_a_traced_request_that_has_a_call_to_itself_has_it_in_its_own_context(kind, limits):
+    model = kind()
+    pipeline = Pipeline(model, limits)
+    for caller in ("first", "second"):
+        await traced(pipeline, caller)
+    await pipeline.retire()
+    assert model.seen == [("first", 1), ("second", 1)]
+
+
+async def test_a_call_that_requests_share_is_in_the_context_of_none():
+    model = Asking()
+    pipeline = Pipeline(model, BatchLimits(8, 100))
+    await asyncio.gather(*(traced(pipeline, f"caller {number}") for number in range(4)))
+    await pipeline.retire()
+    assert model.seen == [("nobody", 4)]
