@@ -163,6 +163,8 @@ class Metrics:
         self._worker = str(worker)
         self._most_models = most_models
         self._models: dict[tuple[str, str], ModelMetrics] = {}
+        self.unknown = ModelMetrics(self._store, m.UNKNOWN, m.UNKNOWN)
+        """Of requests that name what is not there. However many models there are, it is told from them."""
         self._decisions: dict[tuple[str, str, bool], int] = {}
         self._reasons: set[str] = set()
         self._add(m.WORKER_STARTS, (self._worker,))
@@ -178,11 +180,6 @@ class Metrics:
         if found is None:
             found = self._models[key] = ModelMetrics(self._store, *key)
         return found
-
-    @property
-    def unknown(self) -> ModelMetrics:
-        """Of requests that name what is not there."""
-        return self.of(m.UNKNOWN, m.UNKNOWN)
 
     def forget(self, name: str, version: str) -> None:
         """The version is gone for good."""

@@ -58,6 +58,15 @@ def test_many_odd_models_share_one_value() -> None:
     assert value(metrics, "moorage_requests_total", **together) == 990
 
 
+def test_requests_for_what_is_not_there_are_told_from_those_for_many_models() -> None:
+    metrics = metrics_of(most_models=1)
+    for name in ("cats", "dogs"):
+        metrics.of(name, "1").v2.answered(200, 0.001)
+    metrics.unknown.v2.answered(404, 0.001)
+    unknown = {"model": m.UNKNOWN, "version": m.UNKNOWN, "protocol": "v2", "code": "404"}
+    assert value(metrics, "moorage_requests_total", **unknown) == 1
+
+
 def test_many_reasons_of_denials_share_one_value() -> None:
     metrics = metrics_of()
     for number in range(100):
