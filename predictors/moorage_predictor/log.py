@@ -26,13 +26,21 @@ _NOISY: Final = (
     "asyncio",
 )
 
+_GRPCIO: Final = "grpc._cython.cygrpc"
+
 
 def configure(level: str) -> None:
     """Send all logging to stderr as JSON; libraries speak up only for warnings."""
     jsonlog.configure(level, quiet=() if level == "debug" else _NOISY, quiet_level=logging.ERROR)
     logging.captureWarnings(True)
+    logging.getLogger(_GRPCIO).addFilter(_says_no_credentials)
     if level != "debug":
         warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def _says_no_credentials(record: logging.LogRecord) -> bool:
+    """grpcio logs the whole value of metadata that is no UTF-8, and that may be a key with a stray byte."""
+    return not str(record.msg).startswith("Invalid encoding on")
 
 
 def progress(step: LoadProgress) -> None:

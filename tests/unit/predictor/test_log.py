@@ -25,3 +25,16 @@ def test_the_age_is_counted_from_the_start_of_the_interpreter():
     started = time.monotonic()
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert 0.3 <= float(told) <= time.monotonic() - started + 0.02  # the system counts in hundredths
+
+
+@pytest.mark.timeout(30)  # a new interpreter
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_what_grpcio_logs_of_metadata_that_is_no_text_is_not_said(level):
+    script = f"""import logging; from moorage_predictor import log
+log.configure("{level}")
+grpcio = logging.getLogger("grpc._cython.cygrpc")
+grpcio.error("Invalid encoding on %s", b"mk_secret")
+grpcio.error("another")"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr
+    assert '"message": "another"' in said
+    assert "mk_secret" not in said
