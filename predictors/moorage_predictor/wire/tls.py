@@ -24,8 +24,9 @@ _log = logging.getLogger(__name__)
 _LOOK_S: Final = 1.0
 _ALPN: Final = ["http/1.1"]
 
-Look = tuple[tuple[int, int, int] | None, ...]
-"""Of each file: inode, time of change, bytes; None where it is not there."""
+_State = tuple[int, int, int, int]
+Look = tuple[_State | None, ...]
+"""Of each file: inode, times of change of what is in it and of it, bytes; None where it is not there."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Certificates:
         self._settings = settings
         named = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
         self._paths = [Path(name) for name in named if name]
-        self._tried = self._look()
+        self._used = self._told = self._look()  # of what is current, and of what was last tried and told of
         self.current = _load(settings)
 
     def _look(self) -> Look:
@@ -61,19 +62,22 @@ class Certificates:
             await asyncio.to_thread(self.renew)
 
     def renew(self) -> None:
-        """Take up the files if they have changed since they were last read. Blocks."""
+        """Take up the files if they are others than those in use. Blocks. What is not good is tried again at the next look, for it
+        may not be the files' fault; it is told once."""
         look = self._look()
-        if look == self._tried:
+        if look == self._used:
+            self._told = look
             return
         try:
             loaded = _load(self._settings)
         except TlsUnusable as error:
-            if self._look() == look:  # else they change right now: the next look judges them
-                self._tried = look
+            if look != self._told and self._look() == look:  # else they change right now: the next look judges them
+                self._told = look
                 _log.error("the new certificate is not used, the last one is still", extra={"reason": str(error)})
             return
         if self._look() == look:
-            self._tried, self.current = look, loaded
+            self._used = self._told = look
+            self.current = loaded
             _log.info("certificate renewed", extra={"file": self._settings.tls_cert_file})
 
     def http_context(self) -> ssl.SSLContext:
@@ -109,12 +113,12 @@ def _grpc_configuration(loaded: _Loaded) -> Any:
     return grpc.ssl_server_certificate_configuration([(loaded.key, loaded.certificate)], loaded.client_ca)
 
 
-def _look_at(path: Path) -> tuple[int, int, int] | None:
+def _look_at(path: Path) -> _State | None:
     try:
         found = path.stat()  # of what the links lead to
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _load(settings: PredictorSettings) -> _Loaded:

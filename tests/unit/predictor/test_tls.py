@@ -12,6 +12,7 @@ from tests.control_plane.pki import Authority, KeyPair
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import TlsUnusable
+from moorage_predictor.wire import tls
 from moorage_predictor.wire.tls import Certificates
 
 
@@ -112,6 +113,29 @@ async def test_a_new_pair_that_is_no_good_leaves_the_old_one_and_is_told_once(
     key.write_bytes(following.key_path.read_bytes())
     certificates.renew()
     assert name_of(await shown(certificates, authority)) == "second"
+
+
+def test_a_certificate_that_could_not_be_read_once_is_taken_up_at_the_next_look(
+    tmp_path: Path,
+    authority: Authority,
+    pair: KeyPair,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    certificates = Certificates(settings(*put(tmp_path / "mount", pair)))
+    before = certificates.current
+    put(tmp_path / "mount", authority.server("next", "second"))
+
+    def fail(*_: object) -> None:
+        raise TlsUnusable("too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tls, "_load", fail)
+        for _ in range(2):
+            certificates.renew()
+    assert (certificates.current, len(caplog.records)) == (before, 1)
+    certificates.renew()
+    assert certificates.current is not before
 
 
 def damaged(how: str, tmp_path: Path, authority: Authority, pair: KeyPair) -> PredictorSettings:
