@@ -47,7 +47,7 @@ class Forbidden(AccessError):
 
 
 class StoreAway(AccessError):
-    """Keys are in Redis alone, which has not answered for longer than keys are remembered."""
+    """A key that no store knows as good, and one is a Redis that has not answered for longer than keys are remembered."""
 
     status = 503
     code = "UNAVAILABLE"

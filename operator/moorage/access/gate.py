@@ -8,12 +8,12 @@ permit(principal, ...)   the role, then the model
 import logging
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from moorage.access import keys
 from moorage.access.errors import ConfigurationError, Forbidden, StoreAway, Unauthenticated
 from moorage.access.principal import ROLES, Principal, Role
+from moorage.access.redis_url import read_url
 from moorage.access.stores import Store, file, folder
 from moorage.api.access import AccessSettings
 
@@ -65,7 +65,7 @@ class Gate:
             if name in wanted:
                 if presented is not None:
                     return None
-                presented = value
+                presented = name + b":" + value
         if presented is None:
             return None
         found = self._verified.get(keys.digest(presented))
@@ -76,7 +76,7 @@ class Gate:
 
         Raises:
             Unauthenticated: no credentials, several different ones, or none that are good.
-            StoreAway: keys are in a Redis that has been away for too long, and no other store has this one.
+            StoreAway: keys are in a Redis that has been away for too long, and no other store says that this one is good.
         """
         presented = [(name, value) for name, value in headers if name in self._headers]
         stripped = {_credentials(name, value) for name, value in presented}
@@ -90,7 +90,7 @@ class Gate:
         if len(presented) == 1:
             if len(self._verified) >= _MOST_REMEMBERED:
                 self._verified.clear()
-            self._verified[keys.digest(presented[0][1])] = until, principal
+            self._verified[keys.digest(b":".join(presented[0]))] = until, principal
         return principal
 
     def permit(self, principal: Principal, role: Role, model: str | None) -> None:
@@ -132,7 +132,7 @@ class Gate:
         until = (found or self._nobody).good_until(secret, now)
         if found is not None and until:
             return found.principal, min(until, now + REMEMBER_S)
-        if away and found is None and secret:
+        if away and secret:  # whatever another store says of it, so that nobody learns which ids exist
             raise StoreAway("the store of keys does not answer; try again")
         raise Unauthenticated(self._expected)
 
@@ -163,13 +163,7 @@ def _stores(settings: AccessSettings) -> tuple[Store, ...]:
         made.append(folder(settings.access_keys_dir))
     url = settings.access_keys_redis_url
     if settings.access_keys_redis_url_file is not None:
-        path = Path(settings.access_keys_redis_url_file)
-        try:
-            url = path.read_text().strip()
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
-            ) from error
+        url = read_url("--access-keys-redis-url-file", settings.access_keys_redis_url_file)
     if url is not None:
         from moorage.access.redis_store import RedisStore
 

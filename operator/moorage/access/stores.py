@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class Files:
         self._signature = signature
         self._next_look = 0.0
         self._refreshing = asyncio.Lock()
-        self._seen = self._signature_now()
+        self._seen = self._told = self._signature_now()  # what was last read, and what was last tried and told of
         self.verifiers: Mapping[str, Verifier] = self._load()
 
     def fresh(self, now: float) -> bool:
@@ -69,21 +70,26 @@ class Files:
             return True
         if self._signature_now() != self._seen:
             return False
+        self._told = self._seen
         self._next_look = now + LOOK_S
         return True
 
     async def refresh(self) -> None:
-        """In a thread: thousands of keys take a while."""
+        """In a thread: thousands of keys take a while. What could not be read is tried again each second, for it may not be the
+        file's fault; it is told once."""
         async with self._refreshing:
             found = self._signature_now()
-            if found == self._seen:
+            if found == self._seen or time.monotonic() < self._next_look:  # another caller has just looked
                 return
-            self._seen = found  # also where it is broken: it is said once, not each second
             try:
                 self.verifiers = await asyncio.to_thread(self._load)
             except ConfigurationError as error:
-                _log.error("the keys were not read; those known before stay", extra={"reason": str(error)})
+                self._next_look = time.monotonic() + LOOK_S
+                if found != self._told:
+                    self._told = found
+                    _log.error("the keys were not read; those known before stay", extra={"reason": str(error)})
             else:
+                self._seen = self._told = found
                 _log.info("keys were read", extra={"path": str(self._path), "keys": len(self.verifiers)})
 
     async def close(self) -> None:
@@ -206,7 +212,7 @@ def _parsed(data: bytes, path: Path) -> Any:
 
 def _stated(path: Path) -> object:
     state = path.stat()
-    return state.st_mtime_ns, state.st_size, state.st_ino
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
 
 
 def _folder_signature(path: Path) -> object:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from tests.unit.access.callers import bearer, header, key_settings, made_key
 
 from moorage.access import gate as gates
 from moorage.access import keys, stores
-from moorage.access.errors import ConfigurationError, Forbidden, Unauthenticated
+from moorage.access.errors import ConfigurationError, Forbidden, StoreAway, Unauthenticated
 from moorage.access.gate import Gate
 from moorage.access.principal import Limit, Principal
 from moorage.api.access import AccessSettings
@@ -122,6 +123,26 @@ async def test_two_different_credentials_are_none(tmp_path):
         assert gate.known(headers) is None
 
 
+async def test_what_is_good_in_one_header_is_not_remembered_for_another(tmp_path):
+    key, stored = made_key()
+    gate = Gate(key_settings(tmp_path / "keys.json", stored))
+    await gate.authenticate(header(key))
+    assert gate.known(header(key, b"authorization")) is None
+    with pytest.raises(Unauthenticated):
+        await gate.authenticate(header(key, b"authorization"))
+
+
+async def test_while_a_redis_is_away_known_and_unknown_ids_get_the_same_answer(tmp_path):
+    key, stored = made_key()
+    redis = {"access_keys_redis_url": f"unix://{tmp_path / 'none.sock'}"}
+    gate = Gate(key_settings(tmp_path / "keys.json", stored, **redis))
+    assert await gate.authenticate(header(key))
+    for bad in (made_key()[0], made_key("unknown")[0]):
+        with pytest.raises(StoreAway):
+            await gate.authenticate(header(bad))
+    await gate.close()
+
+
 async def test_the_header_of_the_key_is_a_setting(tmp_path):
     key, stored = made_key()
     gate = Gate(key_settings(tmp_path / "keys.json", stored, access_key_header="x-model-key"))
@@ -182,6 +203,30 @@ async def test_a_file_that_breaks_while_it_serves_changes_nothing_and_is_logged_
     stores.write_file(path, [])
     with pytest.raises(Unauthenticated):
         await gate.authenticate(header(key))
+
+
+async def test_a_file_that_could_not_be_read_once_is_read_a_second_later(tmp_path, impatient, monkeypatch, caplog):
+    path = tmp_path / "keys.json"
+    key, stored = made_key()
+    gate = Gate(key_settings(path, stored))
+    [store] = gate._stores
+    stores.write_file(path, [])
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "_read", lambda _: stores.read_file(tmp_path / "none.json"))
+        for _ in range(2):
+            assert await gate.authenticate(header(key))
+    assert len(caplog.records) == 1
+    with pytest.raises(Unauthenticated):
+        await gate.authenticate(header(key))
+
+
+async def test_a_file_that_cannot_be_read_is_tried_no_more_than_once_a_second(tmp_path):
+    gate = Gate(key_settings(tmp_path / "keys.json", made_key()[1]))
+    [store] = gate._stores
+    (tmp_path / "keys.json").unlink()
+    await store.refresh()
+    assert store.fresh(time.monotonic())
+    assert not store.fresh(time.monotonic() + stores.LOOK_S)
 
 
 async def test_a_mounted_secret_is_followed_through_the_kubelets_symbolic_link(tmp_path, impatient):

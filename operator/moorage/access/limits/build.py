@@ -1,12 +1,12 @@
 """Settings -> where the counts are. Called once by each process that serves."""
 
-from pathlib import Path
 from typing import Final
 
 from moorage.access.errors import ConfigurationError
 from moorage.access.limits.failure import Guarded
 from moorage.access.limits.limiter import Store
 from moorage.access.limits.windows import MemoryStore
+from moorage.access.redis_url import read_url
 from moorage.api.rate_limits import RateLimitSettings
 
 _COUNTER_S: Final = 1.0
@@ -28,7 +28,7 @@ def store(settings: RateLimitSettings, scope: str) -> Store:
             from moorage.access.limits.redis_windows import RedisWindows
         except ModuleNotFoundError as error:
             raise ConfigurationError("--rate-limit-redis-url-file: pip install 'moorage[access]' first") from error
-        url = _url(settings.rate_limit_redis_url_file)
+        url = read_url("--rate-limit-redis-url-file", settings.rate_limit_redis_url_file)
         timeout_s = settings.rate_limit_store_timeout_ms / 1000
         remote = RedisWindows(url, settings.rate_limit_scope or scope, timeout_s=timeout_s)
         on_failure, replicas = settings.rate_limit_on_store_failure, settings.rate_limit_replicas
@@ -38,11 +38,3 @@ def store(settings: RateLimitSettings, scope: str) -> Store:
 
         return Guarded(Client(settings.rate_limit_socket), "local", settings.rate_limit_replicas, deadline_s=_COUNTER_S)
     return MemoryStore()
-
-
-def _url(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise ConfigurationError(f"--rate-limit-redis-url-file={path}: cannot be read: {reason}") from error
