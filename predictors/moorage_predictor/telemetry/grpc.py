@@ -1,6 +1,8 @@
 """The outermost layer over gRPC, around each method: the same as `http.Observed`. Called by `wire/grpc.py`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any, Final
 
 from grpc import StatusCode, unary_unary_rpc_method_handler
@@ -14,6 +16,8 @@ Rpc = Callable[[Any, Any], Awaitable[Any]]
 
 _QUIET: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 _NAMES: Final = {code.value[0]: code.name for code in StatusCode}
+_LATE_S: Final = 0.02
+"""Of a client's last word."""
 
 
 def observed(name: str, handler: Any, observer: Observer) -> Any:
@@ -24,6 +28,7 @@ def observed(name: str, handler: Any, observer: Observer) -> Any:
 
 
 def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
+    from moorage.access.limits.addresses import host_of_peer
 
     async def call(request: Any, context: Any) -> Any:
         record = Record()
@@ -51,6 +56,9 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
             answer = await rpc(request, context)
             code, record.bytes_out = "OK", answer.ByteSize() if hasattr(answer, "ByteSize") else len(answer)
             return answer
+        except asyncio.CancelledError:
+            code = why_cancelled(context, (perf_counter_ns() - record.began) / 1e9).name
+            raise
         except Exception:
             code = _code(context)
             raise
@@ -60,11 +68,19 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
                 fields = {"rpc": name, "code": code, "bytes_in": record.bytes_in, "bytes_out": record.bytes_out}
                 if record.caller:
                     fields["caller"] = plain(record.caller)
-                if client := _address(context.peer()):
+                if client := host_of_peer(context.peer()):  # behind the native server's door nobody is told it
                     fields["client"] = client
                 observer.end(record, fields, failed=failed, quiet=quiet)
 
     return call
+
+
+def why_cancelled(context: Any, seconds: float) -> StatusCode:
+    """Of a call that was cancelled after so long: its deadline passed, or its caller left. A client tells its deadline rounded
+    up, by a hundredth at most, and lets the call go when its own has passed: a little before it passes here."""
+    left = context.time_remaining()
+    passed = left is not None and left <= _LATE_S + (seconds + left) / 100
+    return StatusCode.DEADLINE_EXCEEDED if passed else StatusCode.CANCELLED
 
 
 def _code(context: Any) -> str:
@@ -72,9 +88,3 @@ def _code(context: Any) -> str:
     code = context.code()
     name: str = code.name if isinstance(code, StatusCode) else _NAMES.get(code, "UNKNOWN")
     return name
-
-
-def _address(peer: str) -> str | None:
-    """`ipv4:127.0.0.1:5000` -> `127.0.0.1`; behind the native server's door nobody is told it."""
-    kind, _, rest = peer.partition(":")
-    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else None

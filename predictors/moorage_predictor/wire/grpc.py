@@ -19,12 +19,12 @@ from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, RequestError, StartError
-from moorage_predictor.telemetry.grpc import observed
+from moorage_predictor.telemetry.grpc import observed, why_cancelled
 from moorage_predictor.telemetry.observer import Observer
 from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.access import Guarded, model_of
 from moorage_predictor.wire.control import LogSettings
-from moorage_predictor.wire.decode import PARSE_HERE, rows_of
+from moorage_predictor.wire.decode import PARSE_HERE, is_batch, rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_guard import Guard
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
@@ -167,7 +167,7 @@ class _Service:
             else:
                 request = infer_request(message, found.version, self._limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
-            if counted is not None and rows > 1:
+            if counted is not None and is_batch(request):
                 await counted.take("batch")
 
             def encode(result: Any) -> Any:
@@ -182,7 +182,7 @@ class _Service:
             found.finished("grpc", request.id, rows, (started, parsed, inferred, perf_counter_ns()))
             return answer
         except asyncio.CancelledError:
-            code = StatusCode.CANCELLED
+            code = why_cancelled(context, (perf_counter_ns() - started) / 1e9)
             raise
         except Exception as error:  # noqa: BLE001 - the process's one catch-all for gRPC: logged, counted, answered
             if self._guarded is not None:
