@@ -197,6 +197,11 @@ def rows_of(request: InferRequest) -> int:
     return shape[0] if shape else 1
 
 
+def is_batch(request: InferRequest) -> bool:
+    """For the rate limits: whether any input has several rows, so that no caller chooses which of them is looked at."""
+    return any(tensor.shape[0] > 1 for tensor in request.inputs if tensor.shape)
+
+
 def check_parameters(parameters: Any, where: str) -> None:
     """Refuse what is not an object of strings, numbers and booleans.
 

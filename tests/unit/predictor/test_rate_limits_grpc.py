@@ -36,16 +36,20 @@ async def serve() -> AsyncIterator[Any]:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         ends.extend([channel.close, lambda: server.stop(None)])
 
-        async def ask(method: str = "ModelInfer", rows: int = 1, **metadata: str) -> tuple[str, dict[str, str]]:
+        async def ask(method: str = "ModelInfer", *rows: int, **metadata: str) -> tuple[str, dict[str, str]]:
+            """With one input for each number of rows."""
             message: Any = pb.ModelRequest(name="cats")
             if method == "ModelInfer":
-                tensor = pb.Tensor(
-                    name="x",
-                    datatype="FP32",
-                    shape=[rows, 2],
-                    contents=pb.InferTensorContents(fp32_contents=[1.0] * (2 * rows)),
-                )
-                message = pb.ModelInferRequest(model_name="cats", inputs=[tensor])
+                tensors = [
+                    pb.Tensor(
+                        name=f"x{place}",
+                        datatype="FP32",
+                        shape=[number, 2],
+                        contents=pb.InferTensorContents(fp32_contents=[1.0] * (2 * number)),
+                    )
+                    for place, number in enumerate(rows or (1,))
+                ]
+                message = pb.ModelInferRequest(model_name="cats", inputs=tensors)
             words = [(name.replace("_", "-"), value) for name, value in metadata.items()]
             call = channel.unary_unary(f"/{SERVICE}/{method}")(message.SerializeToString(), metadata=words, timeout=10)
             code, trailing = await call.code(), await call.trailing_metadata()
@@ -80,9 +84,10 @@ async def test_metadata_of_models_is_managing_and_health_is_nothing(serve: Any) 
 
 async def test_several_rows_are_also_a_batch(serve: Any) -> None:
     ask = await serve("9/hour operation=predict", "1/hour operation=batch")
-    assert (await ask(rows=2))[1]["x-ratelimit-limit"] == "1"
-    assert (await ask(rows=2))[0] == "RESOURCE_EXHAUSTED"
-    assert (await ask(rows=1))[1]["x-ratelimit-remaining"] == "6"
+    assert (await ask("ModelInfer", 2))[1]["x-ratelimit-limit"] == "1"
+    for rows in ((2,), (1, 2), (2, 1)):
+        assert (await ask("ModelInfer", *rows))[0] == "RESOURCE_EXHAUSTED"
+    assert (await ask("ModelInfer", 1, 1))[1]["x-ratelimit-remaining"] == "4"
 
 
 async def test_a_proof_of_the_gateway_is_good_here_too(serve: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire import cloudevents
-from moorage_predictor.wire.decode import PARSE_HERE, infer_request, parse_object, raw_request, rows_of
+from moorage_predictor.wire.decode import PARSE_HERE, infer_request, is_batch, parse_object, raw_request, rows_of
 from moorage_predictor.wire.encode import infer_response
 from moorage_predictor.wire.http.answers import CLIENT_GONE, JSON, send_error, send_parts
 from moorage_predictor.wire.http.body import Body, BodyReader
@@ -87,7 +87,7 @@ class Inference:
             else:
                 request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
-            if rows > 1 and COUNT_BATCH in scope:
+            if COUNT_BATCH in scope and is_batch(request):
                 await scope[COUNT_BATCH]()
             pipeline, described = served.admit(), served.described
 
@@ -221,10 +221,15 @@ def _v1_payload(
 
 
 def _columns(payload: dict[str, Any]) -> int:
-    """Rows of a body of columns, as far as they can be told without its model: the longest list."""
-    inputs = payload.get("inputs")
-    columns = inputs.values() if isinstance(inputs, dict) else (inputs,)
-    return max([len(column) for column in columns if isinstance(column, list)], default=1)
+    """Rows of a body of columns, as far as they can be told without its model: the longest list, in objects of any depth."""
+    rows, left = 1, [payload.get("inputs")]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list) and len(value) > rows:
+            rows = len(value)
+    return rows
 
 
 def _with(headers: _HeaderList, extra: dict[str, str]) -> _HeaderList:
