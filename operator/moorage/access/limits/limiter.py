@@ -49,11 +49,17 @@ class _Plan(NamedTuple):
     rates: tuple[Rate, ...]
 
 
-def _plan(rules: Sequence[RateRule]) -> _Plan:
+def _plan(own: Sequence[RateRule], rules: Sequence[RateRule]) -> _Plan:
+    """A rule that is there twice counts once. A caller's own limits have no number in their names: the keys of one tenant share
+    one window, and each call has to find room in it by its own key's limit."""
+    least_last = sorted(own, key=lambda rule: -rule.requests)
+    named = {f"own/{rule.per}/{rule.operation or ''}": rule for rule in least_last}
+    for rule in rules:
+        named[f"{rule.requests}/{rule.per}/{rule.operation or ''}/{rule.model or ''}/{rule.by}"] = rule
     return _Plan(
-        tuple([f"{rule.requests}/{rule.per}/{rule.operation or ''}/{rule.model or ''}/{rule.by}" for rule in rules]),
-        tuple([rule.by for rule in rules]),
-        tuple([Rate.of(rule.requests, SECONDS[rule.per]) for rule in rules]),
+        tuple(named),
+        tuple([rule.by for rule in named.values()]),
+        tuple([Rate.of(rule.requests, SECONDS[rule.per]) for rule in named.values()]),
     )
 
 
@@ -131,17 +137,19 @@ class Limiter:
         if not principal.limits:
             plan = self._plans.get((principal.kind, operation, model))
             if plan is None:
-                plan = self._plans[principal.kind, operation, model] = _plan(self._of(principal, operation, model))
+                plan = self._plans[principal.kind, operation, model] = _plan(*self._of(principal, operation, model))
             return plan
         plan = self._own.get((principal, operation, model))
         if plan is None:
             if len(self._own) >= _MOST_OWN:
                 self._own.clear()
-            plan = self._own[principal, operation, model] = _plan(self._of(principal, operation, model))
+            plan = self._own[principal, operation, model] = _plan(*self._of(principal, operation, model))
         return plan
 
-    def _of(self, principal: Principal, operation: Operation, model: str | None) -> list[RateRule]:
-        """A caller's own limits stand for the general ones that count the caller; those by address hold for all."""
+    def _of(
+        self, principal: Principal, operation: Operation, model: str | None
+    ) -> tuple[list[RateRule], list[RateRule]]:
+        """A caller's own limits, and the general ones. Its own stand for those that count the caller; by address all hold."""
         kinds = (operation,) if operation == "batch" else (operation, None)
         rules = [rule for rule in self._rules if rule.operation in kinds and rule.model in (None, model)]
         other = _OTHER.get(principal.kind)
@@ -149,7 +157,7 @@ class Limiter:
             rules = [rule for rule in rules if rule.by != other]
         own = [RateRule(each.requests, each.per, "caller", each.operation) for each in principal.limits]
         mine = [rule for rule in own if rule.operation in kinds]
-        return [*mine, *(rule for rule in rules if not mine or rule.by == "ip")]
+        return mine, [rule for rule in rules if not mine or rule.by == "ip"]
 
 
 def _identity(by: By, principal: Principal, client_ip: str) -> str:

@@ -105,6 +105,23 @@ def test_an_own_limit_for_batches_is_asked_although_there_is_no_general_one() ->
     assert calls_until_refused(made, principal=own, operation="batch") == 2
 
 
+def test_a_rule_that_is_there_twice_counts_once() -> None:
+    assert calls_until_refused(limiter("4/hour by=ip", "4/hour by=ip")) == 4
+    own = Principal("big", "key", "admin", limits=(Limit(4, "hour"), Limit(4, "hour"), Limit(9, "hour")))
+    assert calls_until_refused(limiter("1/hour"), principal=own) == 4
+
+
+def test_keys_of_one_tenant_share_a_count_and_each_is_held_to_its_own_limit() -> None:
+    made = limiter("1/hour")
+    large = Principal("large", "key", "read", limits=(Limit(6, "hour"),), tenant="acme")
+    small = Principal("small", "key", "read", limits=(Limit(2, "hour"),), tenant="acme")
+    other = Principal("other", "key", "read", limits=(Limit(2, "hour"),))
+    assert [ask(made, who).allowed for who in (small, large, large)] == [True] * 3
+    assert not ask(made, small).allowed
+    assert calls_until_refused(made, principal=large) == 3
+    assert calls_until_refused(made, principal=other) == 2
+
+
 def test_names_of_models_that_no_rule_has_take_no_memory() -> None:
     made = limiter("1000/hour model=cats", "1000/hour")
     for number in range(50):
