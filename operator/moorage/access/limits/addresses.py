@@ -15,6 +15,8 @@ FORWARDED_FOR: Final = b"x-forwarded-for"
 UNKNOWN: Final = "unknown"
 """Of a connection without an address, such as a Unix socket. All of them are one caller."""
 _MOST_HOPS: Final = 32
+_LONGEST_HOP: Final = 64
+"""Bytes: more than any address has, with brackets, zone and port. What is longer is neither read nor remembered."""
 _SITE_BITS: Final = 64
 """Of IPv6: one subscriber has as many addresses as it likes within these."""
 
@@ -41,7 +43,7 @@ class Addresses:
             return _counted(peer or "")
         hops = [hop for name, value in headers if name == FORWARDED_FOR for hop in value.split(b",")]
         for hop in reversed(hops[-_MOST_HOPS:]):
-            found = _address(_bare(hop.decode("latin-1")))
+            found = _address(_bare(hop.decode("latin-1"))) if len(hop) <= _LONGEST_HOP else None
             if found is None:
                 break  # the proxy that wrote it is the last of whom anything is known
             address = found

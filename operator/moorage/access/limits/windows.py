@@ -1,7 +1,7 @@
 """Moving windows in this process' memory: never more than so many calls in any stretch of one window's length. `Limiter` asks
 `MemoryStore`; `redis_windows.py` does the same in Redis, for all replicas.
 
-What is kept of one window are its calls, oldest first, as the moment at which each leaves it and how many leave then:
+What is kept of one window are its calls, in their order, as the moment at which each leaves it and how many leave then:
 
     now ──┐      each call leaves one length after it came
     [ 61.2 x1 | 61.9 x1 | 75.0 x3 ]   used = 5
@@ -11,7 +11,6 @@ with the last of them: memory and time are bounded for limits of any size, and t
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
@@ -54,20 +53,22 @@ class Window:
     __slots__ = ("_calls", "_leave", "used")
 
     def __init__(self) -> None:
-        self._leave: deque[int] = deque()
-        self._calls: deque[int] = deque()
+        # Lists, because a deque has room for 64 from the first, and most callers have one or two. None gets long.
+        self._leave: list[int] = []
+        self._calls: list[int] = []
         self.used = 0
 
     def forget(self, now: int) -> int:
         """Let go of the calls that have left; returns how many are in it."""
         leave = self._leave
-        while leave and leave[0] <= now:
-            leave.popleft()
-            self.used -= self._calls.popleft()
+        if leave and leave[0] <= now:
+            gone = next((place for place, moment in enumerate(leave) if moment > now), len(leave))
+            self.used -= sum(self._calls[:gone])
+            del leave[:gone], self._calls[:gone]
         return self.used
 
     def add(self, now: int, length: int, step: int) -> None:
-        """One call more."""
+        """One call more. Whose step is another than that of the call before may leave up to one step later than it could."""
         at = now + length
         if step > 1:
             at = -(-at // step) * step

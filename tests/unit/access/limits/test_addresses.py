@@ -2,7 +2,7 @@
 
 import pytest
 
-from moorage.access.limits.addresses import UNKNOWN, Addresses, host_of_peer
+from moorage.access.limits.addresses import UNKNOWN, Addresses, _address, host_of_peer
 
 INGRESS = "10.0.0.9"
 
@@ -34,6 +34,15 @@ def test_from_the_right_the_first_address_that_is_no_trusted_proxy_s_is_the_clie
     lines: tuple[str, ...], client: str
 ) -> None:
     assert Addresses(["10.0.0.0/8"]).client(INGRESS, forwarded(*lines)) == client
+
+
+def test_what_is_longer_than_an_address_is_neither_read_nor_remembered() -> None:
+    addresses = Addresses(["10.0.0.0/8"])
+    addresses.client(INGRESS, [])
+    remembered = _address.cache_info().currsize
+    for hop in ("203.0.113.7%" + "x" * 60, "9" * 60_000, "[2001:db8::1]:" + "4" * 60):
+        assert addresses.client(INGRESS, forwarded(f"198.51.100.1,{hop}")) == INGRESS
+    assert _address.cache_info().currsize == remembered
 
 
 @pytest.mark.parametrize("trusted", [(), ("192.0.2.0/24",)])

@@ -1,5 +1,6 @@
 """Moving windows in memory. The library `limits` judges them: the same calls at the same times, the same answers."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -132,3 +133,13 @@ def test_two_new_windows_of_one_call_are_both_kept(clock: Clock) -> None:
     assert store.take(("a", "b"), rates).allowed
     assert not store.take(("a", "b"), rates).allowed
     assert len(store) == 2
+
+
+def test_a_caller_of_one_call_takes_less_than_a_kilobyte(clock: Clock) -> None:
+    store, rate, callers = MemoryStore(clock), Rate.of(5, 60), 1000
+    tracemalloc.start()
+    for caller in range(callers):
+        store.take((f"{caller}",), (rate,))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / callers < 1000
