@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from moorage_predictor.metrics import Metrics
 
 _NOT_COUNTED: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
-_PROOF: Final = "x-moorage-counted"
 _TAKEN_IN: Final = 64 * 1024
 """Bytes of a body that a refused call may still send."""
 
@@ -90,7 +89,7 @@ class Limits:
         from moorage.access.limits.failure import Guarded
         from moorage.access.limits.limiter import Limiter
         from moorage.access.limits.metadata import Calls
-        from moorage.access.limits.proof import Proofs
+        from moorage.access.limits.proof import HEADER, Proofs
 
         scope = settings.model_name if settings.model_repository is None else "repository"
         store = build.store(settings, scope)
@@ -99,6 +98,7 @@ class Limits:
         self._addresses = Addresses(settings.trusted_proxies)
         secret = settings.counted_proof_secret_file
         self._proofs = None if secret is None else Proofs.from_file(secret)
+        self._proof_header = HEADER.decode()
         self._calls = Calls(self._limiter, self._addresses, self._proofs)
 
     def counted(self, app: "App") -> "RateLimits":
@@ -123,7 +123,7 @@ class Limits:
 
     def without_proof(self, metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Metadata as models get it."""
-        return [pair for pair in metadata if pair[0] != _PROOF]
+        return [pair for pair in metadata if pair[0] != self._proof_header]
 
     def start(self) -> None:
         """In the event loop that serves."""

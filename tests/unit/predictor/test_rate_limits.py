@@ -125,7 +125,13 @@ async def test_a_prediction_of_several_rows_is_also_a_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"instances": [[1.0, 2.0], [3.0, 4.0]]}, {"inputs": [[1.0, 2.0], [3.0, 4.0]]}, {"inputs": {"x": [1, 2]}}]
+    "body",
+    [
+        {"instances": [[1.0, 2.0], [3.0, 4.0]]},
+        {"inputs": [[1.0, 2.0], [3.0, 4.0]]},
+        {"inputs": {"x": [1, 2]}},
+        {"inputs": {"x": [1], "y": {"z": {"a": [1, 2]}}}},
+    ],
 )
 async def test_a_v1_batch_is_one_by_rows_and_by_columns(body: Any) -> None:
     limited = Limited("1/minute operation=batch")
@@ -133,6 +139,18 @@ async def test_a_v1_batch_is_one_by_rows_and_by_columns(body: Any) -> None:
     assert [answer.status_code for answer in answers] == [200, 429]
     one = await limited.client.post("/v1/models/cats:predict", json={"instances": [[1.0, 2.0]]})
     assert one.status_code == 200
+
+
+async def test_no_caller_chooses_by_which_of_its_inputs_a_batch_is_told() -> None:
+    limited = Limited("1/minute operation=batch")
+    one = {"name": "one", "datatype": "FP32", "shape": [1], "data": [1.0]}
+    many = {"name": "many", "datatype": "FP32", "shape": [3], "data": [1.0] * 3}
+    wide = {"name": "wide", "datatype": "FP32", "shape": [1, 3], "data": [1.0] * 3}
+    codes = [
+        (await limited.client.post(INFER, json={"inputs": inputs})).status_code
+        for inputs in ([one, wide], [wide, one], [one, many], [one, many], [many], [wide])
+    ]
+    assert codes == [200, 200, 200, 429, 429, 200]
 
 
 async def test_a_rule_for_one_model_does_not_count_another() -> None:
@@ -208,6 +226,22 @@ async def test_without_a_good_proof_the_header_is_taken_away_and_the_call_counte
     assert "x-ratelimit-limit" not in (await limited.infer(x_moorage_counted=good, x_request_id="r1")).headers
     assert "x-ratelimit-limit" in (await limited.infer(x_moorage_counted=good, x_request_id="r1")).headers  # a replay
     assert len(seen) == 6
+    assert not any(b"x-moorage-counted" in names for names in seen)
+
+
+async def test_without_a_secret_a_proof_goes_no_further_either() -> None:
+    limited = Limited("100/minute")
+    seen: list[Any] = []
+    inside = limited._counted._app
+
+    async def spy(scope: Any, receive: Any, send: Any) -> None:
+        seen.append([name for name, _ in scope["headers"]])
+        await inside(scope, receive, send)
+
+    limited._counted._app = spy
+    assert (await limited.infer(x_moorage_counted="v1.x")).headers["x-ratelimit-remaining"] == "99"
+    await limited.client.get("/v2/health/ready", headers={"x-moorage-counted": "v1.x"})
+    assert len(seen) == 2
     assert not any(b"x-moorage-counted" in names for names in seen)
 
 

@@ -1,6 +1,6 @@
 """Counts requests over HTTP, and says so in each answer. Put by a server between `access.asgi.Access` and its application.
 
-Access -> RateLimits -> application
+Access -> RateLimits -> application, which never sees a proof
              │  ├── counted already (a proof), or not counted at all: passed on
              │  └── room: passed on, with three headers on whatever is answered
              └── none: 429, before a byte of the body is read
@@ -41,8 +41,11 @@ class RateLimits:
                 await self._app(scope, receive, send)
                 return
             route = self._routes.find(scope["method"], scope["path"])
+        proofs = [value for name, value in scope["headers"] if name == HEADER]
+        if proofs:  # goes no further, good or not, and whether or not there is a secret to verify it with
+            scope["headers"] = [header for header in scope["headers"] if header[0] != HEADER]
         operation = route.operation
-        if operation is None or (self._proofs is not None and self._is_proven(scope, route)):
+        if operation is None or (proofs and self._is_proven(scope, route, proofs)):
             await self._app(scope, receive, send)
             return
         peer, headers = scope["client"], scope["headers"]
@@ -60,16 +63,12 @@ class RateLimits:
             scope[COUNT_BATCH] = _Batch(limiter, principal, ip, route.model, answer)
         await self._app(scope, receive, answer)
 
-    def _is_proven(self, scope: Scope, route: Route) -> bool:
-        """Whether the gateway has counted the call. Its header goes no further, good or not."""
-        values = [value for name, value in scope["headers"] if name == HEADER]
-        if not values or self._proofs is None:
-            return False
-        scope["headers"] = [header for header in scope["headers"] if header[0] != HEADER]
+    def _is_proven(self, scope: Scope, route: Route, proofs: list[bytes]) -> bool:
+        """Whether the gateway has counted the call."""
         ids = [value for name, value in scope["headers"] if name == REQUEST_ID]
-        if len(values) != 1 or len(ids) != 1 or route.operation is None:
+        if self._proofs is None or len(proofs) != 1 or len(ids) != 1 or route.operation is None:
             return False
-        return self._proofs.verify(values[0], ids[0].decode("latin-1"), route.model, route.operation) is not None
+        return self._proofs.verify(proofs[0], ids[0].decode("latin-1"), route.model, route.operation) is not None
 
 
 class _Answer:

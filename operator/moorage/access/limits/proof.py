@@ -4,11 +4,12 @@ both have the same secret, from one mounted file.
     X-Moorage-Counted: v1.ISSUED_AT.OPERATION.KEY_ID.MAC        key id and MAC in base64 without padding
 
 The MAC (HMAC-SHA256) is also over the request's id and the model, which the predictor sees for itself: a proof is good for one
-request, once, for `LIFE_S` seconds.
+request, once in each process, for `LIFE_S` seconds.
 """
 
 import base64
 import hmac
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,16 @@ from typing import Final, NamedTuple
 from moorage.access.errors import ConfigurationError
 from moorage.api.rate_limits import Operation
 
+_log = logging.getLogger(__name__)
+
 HEADER: Final = b"x-moorage-counted"
 REQUEST_ID: Final = b"x-request-id"
 LIFE_S: Final = 60
 SKEW_S: Final = 5
 """How far the gateway's clock may be ahead."""
-MAX_REMEMBERED: Final = 100_000
-"""Requests of the last minute whose proofs have been used. While there are more, proofs are refused, and calls counted."""
+MAX_REMEMBERED: Final = 500_000
+"""Proofs that are used in one generation, `LIFE_S + SKEW_S` long. Beyond it proofs are refused, calls counted, and the log says
+so."""
 _LEAST_SECRET: Final = 32
 _LONGEST: Final = 1024
 _LONGEST_ID: Final = 128
@@ -43,7 +47,12 @@ class Proofs:
     def __init__(self, secret: bytes, now: Callable[[], float] = time.time) -> None:
         self._secret = secret
         self._now = now
-        self._used: dict[str, float] = {}
+        # Hashes of request ids, of this generation and of the one before: no proof is good any more when its id is forgotten.
+        # Two ids with one hash would mean a call that is counted twice, never one that is not counted.
+        self._used: set[int] = set()
+        self._used_before: set[int] = set()
+        self._next_generation = 0.0
+        self._is_full = False
 
     @classmethod
     def from_file(cls, path: str) -> "Proofs":
@@ -92,12 +101,18 @@ class Proofs:
         return Claim(key_id, stated) if self._use(request_id, now) else None
 
     def _use(self, request_id: str, now: float) -> bool:
-        used = self._used
-        while used and next(iter(used.values())) < now:
-            del used[next(iter(used))]
-        if request_id in used or len(used) >= MAX_REMEMBERED:
+        if now > self._next_generation:
+            self._used_before, self._used, self._is_full = self._used, set(), False
+            self._next_generation = now + LIFE_S + SKEW_S
+        number = hash(request_id)
+        if number in self._used or number in self._used_before:
             return False
-        used[request_id] = now + LIFE_S + SKEW_S
+        if len(self._used) >= MAX_REMEMBERED:
+            if not self._is_full:
+                self._is_full = True
+                _log.warning("too many proofs to remember: calls that the gateway has counted are counted again")
+            return False
+        self._used.add(number)
         return True
 
     def _mac(self, issued: str, operation: str, key_id: str, request_id: str, model: str | None) -> bytes:

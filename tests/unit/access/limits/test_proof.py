@@ -129,13 +129,33 @@ def test_fields_cannot_be_shifted_into_each_other(gateway: Proofs, predictor: Pr
     assert predictor.verify(value, "r1", "cats", "predict") is None
 
 
-def test_when_too_many_requests_are_remembered_calls_are_counted(
-    gateway: Proofs, predictor: Proofs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+def test_what_is_remembered_is_forgotten_after_two_lives_and_not_before_the_proof_is_old(
+    gateway: Proofs, predictor: Proofs, clock: Clock
+) -> None:
+    most = 0
+    for second in range(5 * (LIFE_S + SKEW_S)):
+        clock.now += 1
+        value = gateway.sign("alice", f"r{second}", "cats", "predict").encode()
+        assert predictor.verify(value, f"r{second}", "cats", "predict")
+        older = max(0, second - LIFE_S)
+        again = gateway.sign("alice", f"r{older}", "cats", "predict").encode()
+        assert predictor.verify(again, f"r{older}", "cats", "predict") is None
+        most = max(most, len(predictor._used) + len(predictor._used_before))
+    assert most <= 2 * (LIFE_S + SKEW_S + 1)
+
+
+def test_when_too_many_requests_are_remembered_calls_are_counted_and_the_log_says_so_once(
+    gateway: Proofs,
+    predictor: Proofs,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(proof, "MAX_REMEMBERED", 2)
-    for number, good in ((1, True), (2, True), (3, False)):
+    for number, good in ((1, True), (2, True), (3, False), (5, False)):
         value = gateway.sign("alice", f"r{number}", "cats", "predict").encode()
         assert (predictor.verify(value, f"r{number}", "cats", "predict") is not None) is good
+    assert caplog.messages == ["too many proofs to remember: calls that the gateway has counted are counted again"]
     clock.now += LIFE_S + SKEW_S + 1
     assert predictor.verify(gateway.sign("alice", "r4", "cats", "predict").encode(), "r4", "cats", "predict")
 
