@@ -1,6 +1,9 @@
 """A store that may be away: a call waits for it at most `DEADLINE_S`, and while it is away, calls do not wait at all. Made by
 `build.py` around Redis and around the counting process of several workers.
 
+    asked ────────────────────────> LOOK ────> deadline: away
+                                     └── late, because this process was busy itself: one more deadline from now
+
     store answers ──────> its verdict
     late, or an error ──> away: calls get what the choice says at once; one task asks the store until it answers
 
@@ -20,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 0.05
 RETRY_S: Final = 1.0
+_LOOK: Final = 0.8
+"""After this part of the deadline a call looks whether the event loop was free. What is left suffices for an answer that lies
+there already."""
 _PROBE: Final = ("probe",), (Rate.of(1_000_000, 1),)
 
 
@@ -77,8 +83,7 @@ class Guarded:
 
     async def _ask(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._store.take(keys, rates)
+            return await self._in_time(keys, rates)
         except TimeoutError:
             self._is_away("no answer in time")
         except self._store.errors as error:
@@ -87,6 +92,27 @@ class Guarded:
             _log.exception("the rate limits' store was not asked")
             self._is_away("a fault of ours; see above")
         return self._instead(keys, rates)
+
+    async def _in_time(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
+        """The store's verdict.
+
+        Raises:
+            TimeoutError: there was none by the deadline. Time in which nobody listened, because the loop did something else, is
+                not the store's: the deadline is then set anew, once.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with asyncio.timeout(None) as timeout:
+            look = loop.call_at(begun + _LOOK * self._deadline_s, self._look, loop, timeout, begun)
+            try:
+                return await self._store.take(keys, rates)
+            finally:
+                look.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop, timeout: asyncio.Timeout, begun: float) -> None:
+        now, whole = loop.time(), self._deadline_s
+        left = begun + whole - now
+        timeout.reschedule(now + (left if left > (1 - _LOOK) / 2 * whole else whole))
 
     def _is_away(self, reason: str) -> None:
         if self.away:
@@ -104,8 +130,7 @@ class Guarded:
                 pass  # what cannot be closed in time is let go of all the same
             await asyncio.sleep(self._retry_s)
             try:
-                async with asyncio.timeout(self._deadline_s):
-                    await self._store.take(*_PROBE)
+                await self._in_time(*_PROBE)
             except self._failures:
                 continue
             except Exception:  # noqa: BLE001 - see the words that are logged

@@ -14,6 +14,7 @@ left already; the last COUNT minus its is what is in the window.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +32,10 @@ PREFIX: Final = "moorage:limit"
 _MOST_AT_ONCE: Final = 256
 """Calls in one call of the script, which nobody else's can interrupt."""
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_ANY_SCHEME: Final = re.compile(r"([a-z][a-z+]{0,19})://")
+_MERCY_S: Final = 1.0
+"""The connection's own timeouts come so much after the deadline, which `failure.Guarded` keeps: theirs go on while this process
+does something else, and end what nobody waits for any longer."""
 
 # KEYS: the windows of one call after the other. ARGV: how many calls; of each how many windows, and of each of those the limit,
 # length and step in microseconds. Returns now; of each call whether it was counted, and of each of its windows the calls in it
@@ -109,20 +114,21 @@ class RedisWindows:
     """What `take` raises when Redis does not do what it was asked."""
 
     def __init__(self, url: str, scope: str, *, timeout_s: float) -> None:
-        """`scope` sets apart what does not count together.
+        """`scope` sets apart what does not count together; `timeout_s` is the deadline of whoever asks.
 
         Raises:
             ConfigurationError: it is no URL of a Redis.
         """
         if not url.startswith(_SCHEMES):
-            raise ConfigurationError(
-                f"the URL of Redis: expected {', '.join(_SCHEMES)}..., got one that starts with {url.partition('://')[0][:20]!r}"
-            )
+            # Without a scheme, what the text begins with may be a password.
+            found = _ANY_SCHEME.match(url)
+            scheme = "none" if found is None else f"{found[1]}://"
+            raise ConfigurationError(f"the URL of Redis: expected {', '.join(_SCHEMES)}..., found {scheme}")
         try:
             pool: Any = ConnectionPool.from_url(
                 url,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
+                socket_timeout=timeout_s + _MERCY_S,
+                socket_connect_timeout=timeout_s + _MERCY_S,
                 # A connection that Redis has closed since its last use is opened anew; nothing else is tried twice.
                 retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             )
