@@ -5,17 +5,20 @@
                      worker 1 counts in FOLDER/1.metrics ──┴──> added up by whichever worker is asked
 
 A worker counts straight into memory that is mapped to its file, so that even one that is killed loses nothing. The one that
-takes its place goes on in the same file: no counter goes down. A file, in the machine's own byte order:
+takes its place goes on in the same file: no counter goes down. The disk has room for whatever is written: to a page for which it
+has none, the first write ends the process (SIGBUS). A file, in the machine's own byte order:
 
     magic (8 bytes) | used bytes (u64) | process id (u64) | 64 floats that nobody reads | blocks
     block: its length (u32) | length of its key (u32) | key as JSON, padded to 8 | floats
 """
 
+import contextlib
 import json
 import math
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +41,8 @@ _SINK: Final = 64
 _BLOCKS_AT: Final = _HEADER.size + _SINK * _FLOAT
 _BYTES_PER_MODEL: Final = 16 * 1024
 _SPARE_BYTES: Final = 256 * 1024
-"""The file is sparse: what is not used takes no memory."""
+_STEP_BYTES: Final = 64 * 1024
+"""What is taken of the disk at a time. The file is sparse beyond."""
 
 
 class Store:
@@ -84,32 +88,52 @@ class SharedStore(Store):
     """Of one of several workers."""
 
     def __init__(self, folder: Path, worker: int, most_models: int) -> None:
-        """`folder` is the workers' own; nobody else counts in this worker's file."""
+        """`folder` is the workers' own; nobody else counts in this worker's file.
+
+        Raises:
+            OSError: there is no room for it.
+        """
         super().__init__()
         self._folder = folder
         path = folder / f"{worker}.metrics"
         size = _SPARE_BYTES + most_models * _BYTES_PER_MODEL
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._on_disk = 0
         try:
-            os.ftruncate(descriptor, size)
-            self._map = mmap.mmap(descriptor, size)
-        finally:
-            os.close(descriptor)
+            self._reserve(_STEP_BYTES)
+            os.ftruncate(self._descriptor, size)
+            self._map = mmap.mmap(self._descriptor, size)
+        except OSError:
+            os.close(self._descriptor)
+            raise
         whole = memoryview(self._map)
         self.values = whole.cast("d")
         magic, used, _ = _HEADER.unpack_from(self._map)
         self._used = used if magic == _MAGIC else _BLOCKS_AT
+        self._on_disk = max(self._on_disk, self._used)
         for key, at, count in _blocks(self._map, self._used):
             self._places[key] = at // _FLOAT, count
             if m.BY_NAME[key[0]].kind == "gauge":
                 self.values[at // _FLOAT] = UNSET  # the former worker's
         _HEADER.pack_into(self._map, 0, _MAGIC, self._used, os.getpid())
 
+    def _reserve(self, until: int) -> None:
+        """Bytes of the file that may be written."""
+        if sys.platform != "darwin":  # has no such call
+            os.posix_fallocate(self._descriptor, self._on_disk, until - self._on_disk)
+        self._on_disk = until
+
+    def _has_room(self, until: int) -> bool:
+        if self._on_disk < until <= len(self._map):
+            with contextlib.suppress(OSError):
+                self._reserve(min(until + _STEP_BYTES, len(self._map)))
+        return until <= self._on_disk
+
     def _new(self, key: Key, size: int, value: float) -> int:
         name = json.dumps([key[0], *key[1]]).encode()
         head = _BLOCK.size + -(-len(name) // _FLOAT) * _FLOAT
         length = head + size * _FLOAT
-        if self._used + length > len(self._map):
+        if not self._has_room(self._used + length):
             return _HEADER.size // _FLOAT
         _BLOCK.pack_into(self._map, self._used, length, len(name))
         begin = self._used + _BLOCK.size
@@ -125,10 +149,12 @@ class SharedStore(Store):
         """See `Store`."""
         found = []
         for path in sorted(self._folder.glob("*.metrics")):
-            content = path.read_bytes() if path.stat().st_size else b""
-            magic, used, pid = _HEADER.unpack_from(content) if len(content) >= _HEADER.size else (b"", 0, 0)
-            if magic == _MAGIC:
-                found.append(dict(_shown(content, used, alive=is_alive(pid))))
+            with path.open("rb") as file:
+                head = file.read(_HEADER.size)
+                magic, used, pid = _HEADER.unpack(head) if len(head) == _HEADER.size else (b"", 0, 0)
+                if magic == _MAGIC:
+                    content = head + file.read(used - _HEADER.size)
+                    found.append(dict(_shown(content, used, alive=is_alive(pid))))
         return found
 
     def processes(self) -> list[tuple[str, int]]:

@@ -1,5 +1,6 @@
 """What is counted, and how several workers' numbers become one."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -180,6 +181,34 @@ def test_a_full_file_counts_no_more_series_and_breaks_none(tmp_path: Path) -> No
     [numbers] = store.all_numbers()
     assert numbers["moorage_model_evictions_total", ("first", "1")] == [2.0]
     assert len(numbers) < 5000
+
+
+def test_a_disk_that_is_full_later_takes_no_more_series_and_breaks_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = SharedStore(tmp_path, 0, 200)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    models = [ModelMetrics(store, f"model{number}", "1") for number in range(1000)]
+    for model in models * 2:
+        model.v1.answered(200, 0.001)
+    [numbers] = store.all_numbers()
+    counted = [values for (name, _), values in numbers.items() if name == "moorage_requests_total"]
+    assert 50 < len(counted) < 1000
+    assert counted == [[2.0]] * len(counted)
+
+
+def test_a_file_takes_of_the_disk_little_more_than_is_counted_in_it(tmp_path: Path) -> None:
+    store = SharedStore(tmp_path, 0, 10_000)
+    models = [ModelMetrics(store, f"model{number}", "1") for number in range(1000)]
+    for model in models:
+        model.v1.answered(200, 0.001)
+    [numbers] = store.all_numbers()
+    assert len(numbers) == 2 * len(models)
+    taken = (tmp_path / "0.metrics").stat()
+    assert taken.st_blocks * 512 < 500 * len(models) < taken.st_size
 
 
 def test_a_file_that_is_just_being_made_is_passed_over(tmp_path: Path) -> None:
