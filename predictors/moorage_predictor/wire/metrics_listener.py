@@ -3,12 +3,13 @@ tell for it. Made by `server.py`.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -20,15 +21,24 @@ from moorage_predictor.wire import binding
 from moorage_predictor.wire.http.metrics import MetricsApp
 from moorage_predictor.wire.http.protocol import watch
 
+_log = logging.getLogger(__name__)
+
 _PUBLISH_S: Final = 1.0
 """How old gauges of another worker may be."""
+_CLOSE_S: Final = 1.0
+"""How long those that ask at the end may take to read."""
 
 
 def metrics_of(settings: PredictorSettings, registry: CollectorRegistry) -> Metrics:
     """This process's numbers, alone or among those of several workers."""
     store = None
     if settings.metrics_dir is not None:
-        store = SharedStore(Path(settings.metrics_dir), settings.worker_number, settings.max_metric_models)
+        try:
+            store = SharedStore(Path(settings.metrics_dir), settings.worker_number, settings.max_metric_models)
+        except OSError as error:
+            _log.error(
+                "this worker counts for itself alone: no room to count with the others", extra={"reason": str(error)}
+            )
     return Metrics(registry, store, settings.worker_number, settings.max_metric_models)
 
 
@@ -71,15 +81,22 @@ class MetricsListener:
 
     async def stop(self) -> None:
         """After the last request: what happened until then can be asked for."""
-        for task in self._beside:
-            task.cancel()
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
+            cut = asyncio.get_running_loop().call_later(_CLOSE_S, _cut, self._server)
             await self._serving
+            cut.cancel()
+        for task in self._beside:
+            task.cancel()
         if self._socket is not None:
             self._socket.close()
         if self._settings.metrics_dir is not None and os.getppid() != self._parent:
             shutil.rmtree(self._settings.metrics_dir, ignore_errors=True)  # who made it was killed
+
+
+def _cut(server: uvicorn.Server) -> None:
+    for connection in list(server.server_state.connections):
+        cast(Any, connection).transport.abort()
 
 
 def _socket(settings: PredictorSettings) -> socket.socket | None:
