@@ -7,6 +7,7 @@ signs of life; the listening socket is inherited.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -66,44 +67,54 @@ class Worker:
         self._reader: threading.Thread | None = None
 
     def start(self, settings: PredictorSettings, relay: Callable[["Worker", str], None], *, late: bool) -> None:
-        """A process with the parent's ports. `relay` gets its words, in a thread."""
-        shared = binding.share(settings.host, settings.http_port)
-        self._heartbeat, beating = os.pipe()
-        os.set_blocking(self._heartbeat, False)
-        changes = {
-            "workers": 1,
-            "http_fd": shared.fileno(),
-            "heartbeat_fd": beating,
-            "exit_with_parent": True,
-            "listen_late": late,
-            "worker_number": self.number,
-        }
-        inherited = [shared, *([binding.share(settings.host, settings.metrics_port)] if settings.metrics_port else ())]
-        if len(inherited) > 1:
-            changes["metrics_fd"] = inherited[1].fileno()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "moorage_predictor", *settings.model_copy(update=changes).argv()],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            pass_fds=[*[each.fileno() for each in inherited], beating],
-            env={**os.environ, _COUNTED_TOGETHER: settings.metrics_dir or ""},
-            start_new_session=True,  # Ctrl-C reaches the parent alone
-        )
-        self._pid = self.process.pid
-        for each in inherited:
-            each.close()  # the worker's alone: with it goes what waits for it, and new connections go to the others
-        os.close(beating)
-        self.heard_at, self.ready_at, self.ready = time.monotonic(), None, threading.Event()
-        stream = self.process.stderr
+        """A process with the parent's ports. `relay` gets its words, in a thread.
 
-        def read() -> None:
-            for line in stream or ():
-                relay(self, line)
+        Raises:
+            OSError, RuntimeError: this machine has no more files, memory or processes to give now; nothing is left behind.
+        """
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            # `ours` is undone only if no process comes of it; `theirs` always: it lives on in the process.
+            heartbeat, beating = os.pipe()
+            ours.callback(os.close, heartbeat)
+            theirs.callback(os.close, beating)
+            os.set_blocking(heartbeat, False)
+            # The socket is the worker's alone: with it goes what waits for it, and new connections go to the others.
+            shared = theirs.enter_context(binding.share(settings.host, settings.http_port))
+            inherited = [shared.fileno(), beating]
+            changes = {
+                "workers": 1,
+                "http_fd": shared.fileno(),
+                "heartbeat_fd": beating,
+                "exit_with_parent": True,
+                "listen_late": late,
+                "worker_number": self.number,
+            }
+            if settings.metrics_port:
+                metrics = theirs.enter_context(binding.share(settings.host, settings.metrics_port))
+                inherited.append(metrics.fileno())
+                changes["metrics_fd"] = metrics.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "moorage_predictor", *settings.model_copy(update=changes).argv()],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                pass_fds=inherited,
+                env={**os.environ, _COUNTED_TOGETHER: settings.metrics_dir or ""},
+                start_new_session=True,  # Ctrl-C reaches the parent alone; what the worker starts is its process group
+            )
+            ours.callback(_end, process)
+            self.ready_at, self.ready = None, threading.Event()
 
-        self._reader = threading.Thread(target=read, daemon=True)
-        self._reader.start()
+            def read() -> None:
+                for line in process.stderr or ():
+                    relay(self, line)
+
+            self._reader = threading.Thread(target=read, daemon=True)
+            self._reader.start()
+            ours.pop_all()
+        self.process, self._pid, self._heartbeat = process, process.pid, heartbeat
+        self.heard_at = time.monotonic()
 
     def listen(self, now: float) -> None:
         """Note a sign of life, if there was one."""
@@ -120,12 +131,17 @@ class Worker:
 
     def forget_gauges(self, settings: PredictorSettings) -> None:
         """What the models' own code said of the process that has ended; what was counted there stays counted."""
-        from prometheus_client.multiprocess import mark_process_dead
+        with contextlib.suppress(OSError):  # where no file can be opened, not even this module's
+            from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(self._pid, settings.metrics_dir)  # type: ignore[no-untyped-call]
+            mark_process_dead(self._pid, settings.metrics_dir)  # type: ignore[no-untyped-call]
 
     def let_go(self) -> None:
-        """Of a process that has ended."""
+        """Of a process that has ended, with all that it started: a helper that a model has forked holds the worker's
+        listening socket, and connections would go on being given to it, which nobody accepts."""
+        if self.process:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         if self._reader:
             self._reader.join(1)
         if self.process and self.process.stdin:
@@ -133,3 +149,8 @@ class Worker:
                 self.process.stdin.close()
         os.close(self._heartbeat)
         self.process, self._heartbeat = None, -1
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    with process:
+        process.kill()

@@ -6,8 +6,8 @@
 Each worker has a listening socket of its own (SO_REUSEPORT): on one that all share, connections that stay open pile up
 on whichever worker is quickest to accept.
 
-One that ends is replaced at once, and later and later if that happens again and again; then the others are told not to be
-ready, with the reason, so that the trouble is seen before the last of them has it.
+One that ends is replaced at once, and later and later if that happens again and again, or if it cannot be started; then the
+others are told not to be ready, with the reason, so that the trouble is seen before the last of them has it.
 """
 
 import logging
@@ -37,6 +37,8 @@ _STEADY_S: Final = 30.0
 _LONGEST_PAUSE_S: Final = 60.0
 _A_LOOP: Final = 3
 """Ends one after the other that are no accident."""
+_STOOD_STILL_S: Final = 1.0
+"""A turn of the watch that took longer says that this process was held up, and with it perhaps all of them."""
 
 
 class Workers:
@@ -48,6 +50,7 @@ class Workers:
         self._workers: list[Worker] = []
         self._told_ready = False
         self._held_back = HoldBack(None)
+        self._looked_at = time.monotonic()
 
     def run(self) -> ExitCode:
         """Until told to stop, or until a worker cannot start at all: then its exit code.
@@ -110,10 +113,11 @@ class Workers:
                 _log.info("ready", extra={"workers": len(self._workers)})
                 log.progress(LoadProgress("ready", 1, 1))
             now = time.monotonic()
+            self._forgive_standstill(now)
             for worker in self._workers:
                 if worker.process is None:
                     if now >= worker.start_at:
-                        self._start(worker, late=True)
+                        self._replace(worker, now)
                 elif (code := worker.process.poll()) is not None:
                     if not worker.ready.is_set() and not self._told_ready:
                         worker.let_go()
@@ -123,6 +127,25 @@ class Workers:
                     self._check(worker, now)
             self._hold_back()
         return ExitCode.OK
+
+    def _forgive_standstill(self, now: float) -> None:
+        """Who freezes this process, or the machine, freezes the workers too: they get their time anew."""
+        if now - self._looked_at > _STOOD_STILL_S:
+            for worker in self._workers:
+                worker.heard_at = now
+        self._looked_at = now
+
+    def _replace(self, worker: Worker, now: float) -> None:
+        """Start one in the place of one that has ended; if that cannot be, the others go on, and it is tried again later."""
+        try:
+            self._start(worker, late=True)
+        except (OSError, RuntimeError) as error:  # no more files, memory or processes; threads: RuntimeError
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            pause = self._failed(worker, f"no new process: {reason}", now)
+            _log.error(
+                "a worker cannot be started; it is tried again",
+                extra={"worker": worker.number, "reason": reason, "times": worker.failures, "in_s": pause},
+            )
 
     def _check(self, worker: Worker, now: float) -> None:
         """Of a process that runs: whether it gives signs of life, and whether it is well."""
@@ -137,18 +160,23 @@ class Workers:
         if now - worker.heard_at > limit and worker.process:
             _log.error("a worker gives no sign of life; it is killed", extra={"worker": worker.number, "for_s": limit})
             worker.process.kill()  # it also ends what is stopped; SIGTERM does not
+            worker.heard_at = now  # one that takes long to end is not to be told of at every look
 
     def _ended(self, worker: Worker, code: int, now: float) -> None:
         worker.let_go()
         worker.forget_gauges(self._settings)
-        worker.failures += 1
-        pause = 0.0 if worker.failures == 1 else min(_LONGEST_PAUSE_S, 2.0 ** (worker.failures - 2))
-        worker.start_at = now + pause
-        worker.last_words = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        pause = self._failed(worker, f"exit code {code}" if code >= 0 else f"signal {-code}", now)
         _log.error(
             "a worker ended; another is started",
             extra={"worker": worker.number, "code": code, "times": worker.failures, "in_s": pause},
         )
+
+    def _failed(self, worker: Worker, last_words: str, now: float) -> float:
+        """In how many seconds the next process is started there."""
+        worker.failures += 1
+        pause = 0.0 if worker.failures == 1 else min(_LONGEST_PAUSE_S, 2.0 ** (worker.failures - 2))
+        worker.start_at, worker.last_words = now + pause, last_words
+        return pause
 
     def _hold_back(self) -> None:
         """Tell all workers when one of them begins or ceases to end again and again."""
