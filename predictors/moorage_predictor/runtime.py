@@ -142,6 +142,8 @@ class _Runtime:
         waiting: list[asyncio.Future[Any]] = [loaded, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._stop.is_set():
+            if many:
+                loaded.cancel()  # what is being loaded has no caller that waits for it any more
             return False
         try:
             ready = loaded.result()

@@ -1,7 +1,7 @@
 """Notices that this process no longer does its work. Started by `runtime`; `workers` reads the heartbeat of each worker.
 
     event loop ── every second ──> a byte in the heartbeat's pipe          (`--workers`: none for a while -> killed)
-               └─ every second ──> has any model answered since last time? (no, for long -> the process ends itself)
+               └─ every second ──> has any model done anything since last time? (no, for long -> the process ends itself)
     a thread   ── every second ──> the byte, while a model's call runs on the event loop itself
 
 The loop can be busy for long with good reason in one case alone, a model that was quick enough to run on it and is not this
@@ -24,25 +24,26 @@ _BEATS: Final = 5
 """In the time after which a worker without one is given up."""
 
 Pipelines = Callable[[], Iterable[tuple[str, "Pipeline"]]]
-"""Those that answer now, with the names of their models."""
+"""Those that answer now or finish what they have, with the names of their models."""
 
 
 async def until_hung(pipelines: Pipelines, limit_s: float) -> str:
-    """Returns, with the sentence for people, once a model has had requests for `limit_s` and has answered none of them. A
-    model that others still call but whose callers all give up counts as well; one that nobody calls does not. 0: never."""
+    """Returns, with the sentence for people, once a model has had requests for `limit_s` and has come to an end of none of
+    them. One whose callers give up counts as well, unless it does come to an end of what they asked; one that nobody calls
+    does not, or whose callers take long to read. 0: never."""
     stuck: dict[Pipeline, tuple[int, float]] = {}
     while True:
         await asyncio.sleep(_LOOK_S)
         found: dict[Pipeline, tuple[int, float]] = {}
         for name, pipeline in pipelines():
-            answered, seconds = stuck.get(pipeline, (pipeline.answered, 0.0))
-            if pipeline.answered != answered:
+            done, seconds = stuck.get(pipeline, (pipeline.done, 0.0))
+            if pipeline.done != done:
                 seconds = 0.0
-            elif pipeline.busy:
+            elif pipeline.at_work:
                 seconds += _LOOK_S
             if limit_s and seconds >= limit_s:
                 return f"the model {name} has answered nothing for {seconds:g} s (--forward-timeout-s={limit_s:g})"
-            found[pipeline] = pipeline.answered, seconds
+            found[pipeline] = pipeline.done, seconds
         stuck = found
 
 

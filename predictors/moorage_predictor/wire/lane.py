@@ -1,16 +1,17 @@
 """Where a model's own code runs, so that a long forward pass never stops the server's event loop, and health checks with
-it. Called by `pipeline.py`.
+it. Called by `pipeline.py` and, for loads, by `served.py`.
 
 `Lane`, for ordinary functions: one call at a time, because a `kserve.Model` need not be thread-safe; in a thread, or
 right on the server's loop if it is as short as the way to a thread would be. `ModelLoop`, for coroutines: an event loop
-of the model's own in a thread, because a coroutine may block as well (KServe's documented example does).
+of the model's own in a thread, because a coroutine may block as well (KServe's documented example does). `apart`, for what
+may take as long as it likes: loads, and ends.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -44,6 +45,8 @@ class Lane:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
         self._inside = 0
         """Calls in the thread, and waiting for it."""
+        self.finished = 0
+        """Calls that the thread has come to an end of, be it an error, also where the caller had gone."""
         self._emptied = asyncio.Event()
         self._trials = 0
         self._shortest = self._least_work = FAR_TOO_LONG_S
@@ -69,7 +72,7 @@ class Lane:
             call = partial(copy_context().run, call)  # what the model calls belongs to the request's trace
         work = self._pool.submit(_timed, call)
         # Not when the caller is done: one that is cancelled leaves its call behind in the thread.
-        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._left))
+        work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._left, done.cancelled()))
         result, seconds, worked = await asyncio.wrap_future(work)
         self._learn(seconds, worked)
         return result
@@ -79,8 +82,9 @@ class Lane:
         """Whether a call is in the thread, or waits for it; perhaps one whose caller has gone."""
         return self._inside > 0
 
-    def _left(self) -> None:
+    def _left(self, cancelled: bool) -> None:
         self._inside -= 1
+        self.finished += not cancelled
         if not self._inside:
             self._emptied.set()
 
@@ -150,6 +154,24 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
     loop.close()
+
+
+async def apart(call: Callable[[], T], name: str) -> T:
+    """The call's result, or what it raises. It goes on when the caller has gone, but the process may end under it:
+    `asyncio.to_thread`'s threads are waited for when the loop closes."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from now on nobody can cancel it
+
+    def work() -> None:
+        try:
+            result = _stayed(call)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float, float]:

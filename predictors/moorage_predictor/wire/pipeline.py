@@ -26,7 +26,7 @@ from moorage_predictor.errors import (
 )
 from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.batched import Answer, Batched, Encode, Headers
-from moorage_predictor.wire.lane import Lane, ModelLoop
+from moorage_predictor.wire.lane import Lane, ModelLoop, apart
 from moorage_predictor.wire.messages import TYPES
 from moorage_predictor.wire.urgency import urgency
 
@@ -103,6 +103,8 @@ class Pipeline:
         self._model: Any = model  # what a model may have besides is asked for by name
         self.active = 0
         """Requests in work and waiting."""
+        self.unread = 0
+        """Of these, streams whose last piece its reader has not taken yet."""
         self.answered = 0
         """Times that the model has come to an end of something, be it an error; a request given up does not count."""
         self.lane = Lane(model.name)
@@ -124,7 +126,7 @@ class Pipeline:
         self.batches = bool(observed_by)
         """Whether it is told of every batch."""
         if observed_by and observe:
-            observed_by(observe)
+            observed_by(self._counting(observe))
 
     @property
     def waiting(self) -> int:
@@ -185,6 +187,23 @@ class Pipeline:
         """Whether the model has something to do, perhaps for callers that have gone."""
         return self.active > 0 or self.lane.busy
 
+    @property
+    def at_work(self) -> bool:
+        """The same, but for what waits for its reader."""
+        return self.active > self.unread or self.lane.busy
+
+    @property
+    def done(self) -> int:
+        """Grows whenever the model has come to an end of something, also where its caller has gone."""
+        return self.answered + self.lane.finished
+
+    def _counting(self, observe: Observe) -> Observe:
+        def observed(rows: int, waited_s: float, run_s: float, requests: int) -> None:
+            self.answered += 1
+            observe(rows, waited_s, run_s, requests)
+
+        return observed
+
     async def retire(self) -> None:
         """Let what is in work finish, then let the model go. Nobody may call it any more."""
         while self.busy:  # noqa: ASYNC110 - an Event for a counter buys nothing here
@@ -194,7 +213,7 @@ class Pipeline:
             self._loop.close()
         if callable(stop := getattr(self._model, "stop", None)):
             try:
-                await asyncio.to_thread(stop)
+                await apart(stop, f"stop-{self._model.name}")
             except Exception as error:  # noqa: BLE001 - the model's own code
                 _log.error("the model did not stop well", extra={"model": self._model.name}, exc_info=error)
 
@@ -205,7 +224,11 @@ class Pipeline:
         try:
             while (piece := await self._beside(_next(iterator))) is not _END:
                 self.answered += 1
-                yield piece
+                self.unread += 1
+                try:
+                    yield piece
+                finally:
+                    self.unread -= 1
         finally:
             self.active -= 1
             if hasattr(iterator, "aclose"):

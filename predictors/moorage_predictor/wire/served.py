@@ -28,6 +28,7 @@ from moorage_predictor.metrics import ModelMetrics
 from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.control import TraceSettings
 from moorage_predictor.wire.described import Described
+from moorage_predictor.wire.lane import apart
 from moorage_predictor.wire.pipeline import Pipeline
 from moorage_predictor.wire.statistics import Statistics
 
@@ -109,8 +110,8 @@ class Served(Described):
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for it."""
-        return not self.holders and not self.pending
+        """Whether nobody waits for it, and it does nothing for those who have gone."""
+        return not self.holders and not self.pending and not (self.pipeline and self.pipeline.busy)
 
     @property
     def wanted(self) -> bool:
@@ -170,9 +171,14 @@ class Served(Described):
         return task
 
     @property
+    def pipelines(self) -> list[Pipeline]:
+        """The one that answers, and those that finish what they have. From any thread."""
+        return [pipeline for pipeline in (self.pipeline, *tuple(self._retiring)) if pipeline]
+
+    @property
     def pending(self) -> int:
         """Requests in work and waiting."""
-        return sum(pipeline.active for pipeline in (self.pipeline, *self._retiring) if pipeline)
+        return sum(pipeline.active for pipeline in self.pipelines)
 
     @property
     def waiting(self) -> int:
@@ -273,14 +279,14 @@ class Served(Described):
                 self.state, self.reason = "LOADING", ""
             started = time.perf_counter()
             try:
-                model = await asyncio.to_thread(self._load)
-            except BaseException as error:
+                model = await apart(self._load, f"load-{self.name}")
+            except Exception as error:
                 raise self._failed(error) from error
             self.serve(model)
             self.metrics.loaded(time.perf_counter() - started)
         _log.info("loaded", extra={"model": self.name, "version": self.version})
 
-    def _failed(self, error: BaseException) -> BaseException:
+    def _failed(self, error: Exception) -> ModelLoadFailed:
         """What those who wait for the load get. What is ours to tell has no paths."""
         self.metrics.failed()
         told = (error.told if isinstance(error, LoadFailed) else None) or _SEE_LOG
@@ -291,7 +297,7 @@ class Served(Described):
         expected = isinstance(error, LoadFailed)
         _log.error("load failed", extra=extra, exc_info=None if expected else error)
         self._changed(self)
-        return self.failure if isinstance(error, Exception) else error
+        return self.failure
 
     async def unload(self, reason: str = UNLOADED) -> None:
         """No longer answer; requests in work are finished first. Goes on when the caller has gone.

@@ -197,8 +197,8 @@ class Server:
         served.failed_to_start(error)
 
     def pipelines(self) -> list[tuple[str, Pipeline]]:
-        """Those that answer now, with the names of their models."""
-        return [(served.name, served.pipeline) for served in list(self._repository) if served.pipeline]
+        """Those that answer now or finish what they have, with the names of their models."""
+        return [(served.name, pipeline) for served in list(self._repository) for pipeline in served.pipelines]
 
     def hold_back(self, reason: str | None) -> None:
         """See `Repository.hold_back`."""

@@ -6,7 +6,17 @@ import time
 
 import pytest
 
-from moorage_predictor.wire.lane import FAR_TOO_LONG_S, LONG_IN_A_ROW, LONG_S, TRIALS, WAITS_S, WINDOW, Lane, ModelLoop
+from moorage_predictor.wire.lane import (
+    FAR_TOO_LONG_S,
+    LONG_IN_A_ROW,
+    LONG_S,
+    TRIALS,
+    WAITS_S,
+    WINDOW,
+    Lane,
+    ModelLoop,
+    apart,
+)
 
 
 @pytest.fixture
@@ -160,3 +170,43 @@ def test_a_loop_that_was_never_used_is_closed_too():
 async def test_a_model_that_runs_out_of_an_iterator_fails_and_does_not_hang(lane):
     with pytest.raises(RuntimeError, match="the model's code raised StopIteration"):
         await asyncio.wait_for(lane.run(lambda: next(iter(()))), 10)
+
+
+async def test_a_call_counts_as_finished_when_it_has_run_whether_or_not_its_caller_is_there(lane):
+    go = threading.Event()
+    running, waiting = asyncio.create_task(lane.run(lambda: go.wait(10))), asyncio.create_task(lane.run(here))
+    await asyncio.sleep(0.01)
+    for caller in (running, waiting):
+        caller.cancel()
+    await asyncio.gather(running, waiting, return_exceptions=True)
+    await asyncio.sleep(0.01)
+    assert lane.finished == 0  # a call that was cancelled before its turn says nothing of the model
+    go.set()
+    await lane.run(here)
+    assert lane.finished == 2
+
+
+def test_the_loop_closes_while_something_runs_apart():
+    go, ended = threading.Event(), []
+
+    def load():
+        go.wait(1)
+        ended.append(go.is_set())
+
+    async def begin():
+        loading = asyncio.create_task(apart(load, "load"))
+        await asyncio.sleep(0.01)
+        return loading
+
+    loading = asyncio.run(begin())
+    assert loading.cancelled()
+    assert ended == []
+    go.set()
+
+
+async def test_what_runs_apart_gives_its_result_or_what_it_raises():
+    assert await apart(here, "load") is False
+    with pytest.raises(ZeroDivisionError):
+        await apart(lambda: 1 / 0, "load")
+    with pytest.raises(RuntimeError, match="the model's code raised StopIteration"):
+        await apart(lambda: next(iter(())), "load")

@@ -213,3 +213,29 @@ async def test_a_version_comes_instead_of_another_when_there_is_no_room_for_both
     one.made["a"]._retiring.copy().pop().active = 0
     await coming
     assert one.there() == {"b"}
+
+
+async def test_a_model_at_work_for_callers_that_have_gone_stays(models):
+    one = models(1)
+    await one.ask("a")
+    one.made["a"].pipeline.lane._inside = 1
+    with pytest.raises(Overloaded):
+        await one.ask("b")
+    one.made["a"].pipeline.lane._inside = 0
+    await one.ask("b")
+    assert one.there() == {"b"}
+
+
+async def test_a_model_that_finishes_what_it_has_is_still_watched(models):
+    one = models(1)
+    await one.ask("a")
+    leaving = one.made["a"]
+    old = leaving.pipeline
+    old.active = 1
+    evicting = asyncio.create_task(leaving.evict())
+    await asyncio.sleep(0.01)
+    assert leaving.pipeline is None
+    assert leaving.pipelines == [old]
+    old.active = 0
+    await evicting
+    assert leaving.pipelines == []

@@ -1,13 +1,16 @@
 """Signs of life, and the lack of them."""
 
 import asyncio
+import contextlib
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from moorage_predictor import watchdog
+from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import DeadlineExceeded
 from moorage_predictor.watchdog import Heartbeat, until_hung
 from moorage_predictor.wire.pipeline import Pipeline
@@ -84,6 +87,59 @@ async def test_a_slow_model_that_answers_now_and_then_does_not_hang(model):
     assert found is None
     model.go.set()
     await work.pop()
+
+
+class Slow:
+    name, ready = "cats", True
+
+    def predict(self, payload, headers=None):
+        time.sleep(0.03)
+        return payload
+
+
+class Later(Slow):
+    async def predict(self, payload, headers=None):
+        await asyncio.sleep(0.03)
+        return payload
+
+
+@pytest.mark.parametrize(("kind", "limits"), [(Slow, None), (Slow, BatchLimits(8, 100)), (Later, BatchLimits(8, 100))])
+async def test_a_model_that_comes_to_an_end_after_its_callers_have_left_does_not_hang(kind, limits):
+    pipeline = Pipeline(kind(), limits, lambda *_: None)
+
+    async def leave_early():
+        while True:
+            with contextlib.suppress(DeadlineExceeded):
+                await pipeline.predict({"instances": [1]}, {"x-request-timeout": "0.02"})
+
+    leaving = asyncio.create_task(leave_early())
+    assert await hangs(pipeline, 0.2, 0.6) is None
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    await asyncio.sleep(0.1)  # for the last batch
+    await pipeline.retire()
+
+
+async def test_a_stream_whose_reader_takes_long_does_not_hang_and_one_whose_model_does_hangs(model):
+    go = asyncio.Event()
+
+    async def pieces():
+        yield b"a"
+        await go.wait()
+        yield b"b"
+
+    model.never_blocks = True
+    pipeline = Pipeline(model)
+    stream = pipeline.pieces(pieces())
+    await anext(stream)
+    assert pipeline.busy
+    assert await hangs(pipeline, 0.1) is None
+    second = asyncio.ensure_future(anext(stream))
+    assert await hangs(pipeline, 0.1)
+    go.set()
+    assert await second == b"b"
+    await stream.aclose()
+    assert not pipeline.busy
 
 
 async def test_with_0_nothing_hangs(model):
