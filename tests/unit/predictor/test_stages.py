@@ -11,6 +11,7 @@ from moorage_predictor.batching import BatchLimits
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import ImageInvalid, Overloaded
 from moorage_predictor.tasks.image_classification import EncodedImages, ImageClassifier, Limits, PreparedImages
+from moorage_predictor.tasks.image_classification.prepare import Prepare
 from moorage_predictor.tasks.image_classification.stages import Stages
 
 CLASSES = 16
@@ -109,6 +110,28 @@ async def test_while_the_only_core_decodes_another_image_a_batch_waits_for_it(ma
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert best(answers[0]) == [1]
     assert network.batches == [(2 if comes else 1, 1)]
+
+
+async def test_no_batch_waits_for_the_further_images_of_a_request(make, network, encode, monkeypatch):
+    stages, decoded, small = make(cores=2), threading.Event(), encode(Image.new("RGB", (8, 8)))
+    prepare = Prepare.file
+
+    def slowly(self, data, **more):
+        assert data != b"slow" or decoded.wait(10)
+        return prepare(self, small, **more)
+
+    monkeypatch.setattr(Prepare, "file", slowly)
+    network.open.clear()
+    others = [asyncio.ensure_future(stages.classify(images(3)))]
+    await until(
+        lambda: network.batches
+    )  # one core has a pass to run, the other has the second image of the next request
+    others.append(asyncio.ensure_future(stages.classify(lambda: EncodedImages((small, b"slow")))))
+    others.append(asyncio.ensure_future(stages.classify(images(1))))
+    await until(lambda: len(network.batches) == 2)
+    decoded.set()
+    network.open.set()
+    assert [len(best(await other)) for other in others] == [1, 2, 1]
 
 
 async def test_an_image_that_cannot_be_read_fails_its_own_request_alone(make):

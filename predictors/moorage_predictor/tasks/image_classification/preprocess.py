@@ -7,6 +7,7 @@ timm's own needs torchvision's transforms; this is the same arithmetic (a test c
 """
 
 import math
+import threading
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,8 @@ _RESAMPLING: Final = {
 
 _TORCH_MODES: Final = ("bilinear", "bicubic")
 """What torch interpolates in bytes, with Pillow's filters to within a step or two, several times as fast."""
+
+_thread: Final = threading.local()
 
 Row = NDArray[np.float32]
 """One image as the network takes it, [3, height, width]."""
@@ -125,12 +128,10 @@ class Preprocess:
 
 
 def on_one_core() -> None:
-    """What this thread has torch do, it does on one core: several images are resized at a time, and torch's own threads
-    would spin for more work on the cores that run the network.
+    """What this thread has torch do from now on, it does on one core: several images are resized at a time, and torch's own
+    threads would spin for more work on the cores that run the network. torch is imported by who needs it first.
     """
-    import torch
-
-    torch.set_num_threads(1)
+    _thread.shall_be_alone = True
 
 
 def _interpolated(pixels: NDArray[np.uint8], target: tuple[int, int], mode: str) -> NDArray[np.uint8]:
@@ -138,6 +139,9 @@ def _interpolated(pixels: NDArray[np.uint8], target: tuple[int, int], mode: str)
     import torch
     from torch.nn.functional import interpolate
 
+    if getattr(_thread, "shall_be_alone", False):
+        torch.set_num_threads(1)
+        _thread.shall_be_alone = False
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = interpolate(planes, size=target, mode=mode, antialias=True, align_corners=False)
     array: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()

@@ -58,13 +58,13 @@ class Stages:
         self._enter(1, 0)
         entered = 1
         try:
-            row, others = await self._decode(lambda: self._first(images()))
+            row, others = await self._decode_for_company(lambda: self._first(images()))
             if not others:
                 found: Classification = await self.batcher.submit(row, priority=priority)
                 return found
             self._enter(len(others), entered)
             entered += len(others)
-            rows = [row, *await _all([asyncio.ensure_future(self._decode(prepare)) for prepare in others])]
+            rows = [row, *await _all([self._decode(prepare) for prepare in others])]
             return Classification.joined(await _all([self.batcher.submit(row, priority=priority) for row in rows]))
         finally:
             self._inside -= entered
@@ -80,10 +80,14 @@ class Stages:
         first, *others = self._classifier.rows(images)
         return first(), others
 
-    async def _decode(self, work: Callable[[], T]) -> T:
+    def _decode(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    async def _decode_for_company(self, work: Callable[[], T]) -> T:
+        """Of a request's first image: the others of it join no batch before all of them are decoded."""
         self._decoding += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+            return await self._decode(work)
         finally:
             self._decoding -= 1
             self.batcher.look()
