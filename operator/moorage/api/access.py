@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 KEYS_DIR: Final = "/etc/moorage/access-keys"
 """Where a pod has the Secret of `spec.access.apiKeys`."""
+KEYS_FILE: Final = "keys.json"
+"""The key of that Secret, as `moor keys manifest` writes it, and the file's name."""
 ACCESS_FROM_ENV: Final = {"access_keys_redis_url": "MOORAGE_ACCESS_KEYS_REDIS_URL"}
 """A password may be in it, and every process of a machine sees the others' argv."""
 

@@ -250,7 +250,9 @@ def controller(
         list[str] | None, typer.Option(help="Nodes, for network plugins that do not exempt the kubelet.")
     ] = None,
     storage_cidr: Annotated[list[str] | None, typer.Option(help="Where model stores are; anywhere by default.")] = None,
-    storage_port: Annotated[list[int] | None, typer.Option(help="Ports of model stores; 443 by default.")] = None,
+    storage_port: Annotated[
+        list[int] | None, typer.Option(help="Ports of model stores, and of tokens' issuers; 443 by default.")
+    ] = None,
     network_policies: Annotated[bool, typer.Option(help="Make a NetworkPolicy for each model.")] = True,
 ) -> None:
     """Run the operator: keep a cluster equal to its ModelDeployments."""

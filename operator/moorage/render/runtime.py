@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moorage.api.access import KEYS_DIR
+from moorage.api.access import KEYS_DIR, KEYS_FILE
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, METRICS_PATH, METRICS_PORT, ready_path
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
@@ -98,11 +98,20 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
 
 
 def _keys_volume(deployment: ModelDeployment) -> list[Manifest]:
-    """The kubelet reads the Secret, and follows its changes; the operator never does."""
+    """The kubelet reads the Secret, and follows its changes; the operator never does. What else is in it stays out of the pod."""
     access = deployment.spec.access
     if access is None or access.api_keys is None:
         return []
-    return [{"name": KEYS_VOLUME, "secret": {"secretName": access.api_keys.secret, "defaultMode": _GROUP_READS}}]
+    return [
+        {
+            "name": KEYS_VOLUME,
+            "secret": {
+                "secretName": access.api_keys.secret,
+                "defaultMode": _GROUP_READS,
+                "items": [{"key": KEYS_FILE, "path": KEYS_FILE}],
+            },
+        }
+    ]
 
 
 def _probe(http_get: Manifest, timing: Any) -> Manifest:

@@ -27,6 +27,7 @@ class NetworkSettings:
     storage_cidrs: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     blocked_cidrs: tuple[str, ...] = ("169.254.0.0/16", "fd00:ec2::254/128")
     storage_ports: tuple[int, ...] = (443,)
+    """An issuer of tokens may have these ports as well, and 443 in any case."""
     redis_cidrs: tuple[str, ...] = ()
     """Of a Redis outside of the cluster, or one whose pods have no label."""
     redis_ports: tuple[int, ...] = (6379, 6380)

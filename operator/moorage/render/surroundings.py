@@ -99,12 +99,14 @@ def _stores(deployment: ModelDeployment, settings: NetworkSettings) -> list[Mani
 
 
 def _issuer(deployment: ModelDeployment, settings: NetworkSettings) -> list[Manifest]:
-    """Where the keys of JSON Web Tokens are fetched."""
+    """Where the keys of JSON Web Tokens are fetched. A deployment opens no port that its administrator has not: a way out to
+    any port of any address is what the policy is there to prevent."""
     jwt = deployment.spec.access and deployment.spec.access.jwt
     blocks = _outside(settings)
     if not jwt or not blocks:
         return []
-    return [{"to": blocks, "ports": [_tcp(_port(jwt.jwks_uri))]}]
+    port = _port(jwt.jwks_uri)
+    return [{"to": blocks, "ports": [_tcp(port)]}] if port in (443, *settings.storage_ports) else []
 
 
 def _port(url: str) -> int:

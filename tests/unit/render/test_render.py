@@ -242,6 +242,21 @@ def test_the_administrator_names_stores_nodes_and_namespaces() -> None:
     }
 
 
+@pytest.mark.parametrize(("port", "opened"), [("", [443]), (":443", [443]), (":9000", [9000]), (":25", [])])
+def test_a_deployment_opens_no_port_to_its_issuer_that_the_administrator_has_not(port: str, opened: list[int]) -> None:
+    jwt = {"issuer": "https://a.example/", "audience": "x", "jwksUri": f"https://a.example{port}/jwks.json"}
+    settings = RenderSettings(network=NetworkSettings(storage_ports=(9000,)))
+    made = objects(settings, model={"storageUri": "pvc://claim/x"}, access={"jwt": jwt})
+    _, *issuer = made["NetworkPolicy"]["spec"]["egress"]
+    assert [each["port"] for rule in issuer for each in rule["ports"]] == opened
+
+
+def test_of_the_keys_secret_the_keys_alone_are_mounted() -> None:
+    volumes = objects(access={"apiKeys": {"secret": "cat-keys"}})["ServingRuntime"]["spec"]["volumes"]
+    [keys] = [volume["secret"] for volume in volumes if "secret" in volume]
+    assert (keys["secretName"], keys["items"]) == ("cat-keys", [{"key": "keys.json", "path": "keys.json"}])
+
+
 def test_network_policies_can_be_left_to_others() -> None:
     assert "NetworkPolicy" not in objects(RenderSettings(network=NetworkSettings(enabled=False)))
 

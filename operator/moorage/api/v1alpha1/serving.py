@@ -53,7 +53,10 @@ class Health(Section):
 class ApiKeys(Section):
     """Callers with API keys."""
 
-    secret: DnsName = Field(description="A Secret of this namespace with the salted hashes of the keys.")
+    secret: DnsName = Field(
+        description="A Secret of this namespace with the salted hashes of the keys under the key `keys.json`, as `moor keys "
+        "manifest` writes it."
+    )
 
 
 class Jwt(Section):
@@ -61,7 +64,10 @@ class Jwt(Section):
 
     issuer: HttpsUrl = Field(description="The only accepted `iss`.")
     audience: str = Field(min_length=1, max_length=253, description="The only accepted `aud`.")
-    jwks_uri: HttpsUrl = Field(description="Where the issuer publishes its public keys.")
+    jwks_uri: HttpsUrl = Field(
+        description="Where the issuer publishes its public keys. The network policy lets pods reach port 443, and the ports of "
+        "the controller's --storage-port."
+    )
     algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]] | None = Field(
         default=None,
         min_length=1,
