@@ -158,6 +158,18 @@ def parse(documents: object, where: str) -> list[StoredKey]:
     return list(keys.values())
 
 
+def check_room(count: int, where: str) -> None:
+    """Before so many keys are written.
+
+    Raises:
+        ConfigurationError: they are more than a store holds.
+    """
+    if count > MAX_KEYS:
+        raise ConfigurationError(
+            f"{where}: expected at most {MAX_KEYS} keys: moor keys prune removes those that have ended"
+        )
+
+
 def nobody() -> Verifier:
     """Compared with where an id is unknown, so that this takes as long as a wrong secret."""
     return Verifier(

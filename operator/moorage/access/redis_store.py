@@ -1,7 +1,7 @@
 """Keys in Redis, for several servers at once. Made by `gate.py` for a Redis URL; written by `moor keys --redis-url-file`.
 
     moorage:access:keys       a hash: id -> document
-    moorage:access:version    a number that each change makes larger
+    moorage:access:version    a word that each change makes anew: a number could come again after a failover
 
 All keys are held in memory and the version is asked for every two seconds, so that an unknown caller cannot make us ask
 Redis, and a known one does not wait for it.
@@ -10,14 +10,17 @@ Redis, and a known one does not wait for it.
 import asyncio
 import json
 import logging
+import secrets
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from moorage.access.errors import ConfigurationError
-from moorage.access.keys import StoredKey, Verifier, parse
+from moorage.access.keys import StoredKey, Verifier, check_room, parse
 
 _log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 KEYS: Final = "moorage:access:keys"
 VERSION: Final = "moorage:access:version"
@@ -31,6 +34,7 @@ RETRY_S: Final = 1.0
 """After a failed look; meanwhile no call waits."""
 KEEP_S: Final = 600.0
 """How long known keys go on working while Redis is away."""
+_MOST_TRIES: Final = 100
 
 
 class RedisStore:
@@ -85,6 +89,7 @@ class RedisStore:
                     self._version = version
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the caller gets a 401 or 503, no 500
             self._next_look = time.monotonic() + RETRY_S
+            self._version = None  # what comes back may be another Redis
             if not self._told_away:
                 self._told_away = True
                 _log.error(
@@ -129,16 +134,45 @@ async def read(url: str, timeout_s: float) -> list[StoredKey]:
         await connection.aclose()
 
 
-async def write(url: str, key: StoredKey, timeout_s: float) -> None:
-    """Add or replace one key, and let servers know, in one step.
+async def write(url: str, change: Callable[[dict[str, StoredKey]], Answer], timeout_s: float) -> Answer:
+    """Change keys, and let servers know, in one step; again, if another has changed them meanwhile.
+
+    Args:
+        url: where it is.
+        change: is given the keys by id, and changes that dictionary. Maybe called several times.
+        timeout_s: for each answer of Redis.
 
     Raises:
-        redis.RedisError: it does not answer, or has no room.
+        ConfigurationError: as `read`, or there would be too many keys.
+        redis.RedisError: it does not answer, has no room, or others change keys all the time.
     """
     connection = client(url, timeout_s)
+    from redis.exceptions import WatchError
+
     try:
         async with connection.pipeline(transaction=True) as steps:
-            await steps.hset(KEYS, key.id, json.dumps(key.document())).incr(VERSION).execute()
+            tries = 0
+            while True:
+                await steps.watch(KEYS)
+                before = {key.id: key for key in _parsed(await steps.hgetall(KEYS))}
+                after = dict(before)
+                answer = change(after)
+                check_room(len(after), f"Redis {KEYS}")
+                steps.multi()
+                for key in after.values():
+                    if before.get(key.id) is not key:
+                        steps.hset(KEYS, key.id, json.dumps(key.document()))
+                if gone := before.keys() - after.keys():
+                    steps.hdel(KEYS, *gone)
+                steps.set(VERSION, secrets.token_hex(16))
+                try:
+                    await steps.execute()
+                except WatchError:
+                    tries += 1
+                    if tries == _MOST_TRIES:
+                        raise
+                else:
+                    return answer
     finally:
         await connection.aclose()
 

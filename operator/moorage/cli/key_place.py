@@ -1,5 +1,5 @@
 """Where `moor keys` keeps keys: a file, or Redis. Two calls at once never lose a key: the file is changed by one process at a
-time, in Redis only the key's own field is."""
+time, and Redis takes a change only of what it was made from."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 
 from moorage.access import redis_store, stores
 from moorage.access.errors import ConfigurationError
-from moorage.access.keys import MAX_KEYS, StoredKey
+from moorage.access.keys import StoredKey, check_room
+from moorage.access.redis_url import read_url
 from moorage.api import ExitCode
 from moorage.api.access import ACCESS_FROM_ENV
 from moorage.cli.files import UserError
@@ -18,8 +19,8 @@ _REDIS_S: Final = 5.0
 REDIS_VARIABLE: Final = ACCESS_FROM_ENV["access_keys_redis_url"]
 
 _Answer = TypeVar("_Answer")
-Change = Callable[[dict[str, StoredKey]], StoredKey]
-"""From the keys that are there, by id, to the one that is to be written."""
+Change = Callable[[dict[str, StoredKey]], _Answer]
+"""Is given the keys that are there, by id, and changes that dictionary. Maybe called several times."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,25 @@ class KeyFile:
         except ConfigurationError as error:
             raise UserError(str(error)) from error
 
-    def write(self, change: Change) -> StoredKey:
-        """Change one key.
+    def write(self, change: Change[_Answer]) -> _Answer:
+        """Change keys; what `change` answers.
 
         Raises:
-            UserError: as `read`, what `change` raises, or the file cannot be written.
+            UserError: as `read`, what `change` raises, there would be too many keys, or the file cannot be written.
         """
         if self.path.suffix in (".yaml", ".yml"):
             raise UserError(f"{self.path}: expected a .json file: YAML is only read")
         try:
             with stores.alone(self.path):
                 keys = {key.id: key for key in self.read()}
-                changed = change(keys)
-                keys[changed.id] = changed
-                if len(keys) > MAX_KEYS:
-                    raise UserError(f"{self.path}: expected at most {MAX_KEYS} keys")
+                answer = change(keys)
+                check_room(len(keys), str(self.path))
                 stores.write_file(self.path, list(keys.values()))
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        return changed
+        return answer
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,15 +77,13 @@ class KeysInRedis:
         """
         return _asked(redis_store.read(self.url, _REDIS_S))
 
-    def write(self, change: Change) -> StoredKey:
-        """Change one key.
+    def write(self, change: Change[_Answer]) -> _Answer:
+        """Change keys; what `change` answers.
 
         Raises:
-            UserError: as `read`, or what `change` raises.
+            UserError: as `read`, what `change` raises, or there would be too many keys.
         """
-        changed = change({key.id: key for key in self.read()})
-        _asked(redis_store.write(self.url, changed, _REDIS_S))
-        return changed
+        return _asked(redis_store.write(self.url, change, _REDIS_S))
 
 
 def _asked(question: Coroutine[Any, Any, _Answer]) -> _Answer:
@@ -112,10 +111,9 @@ def place(file: Path | None, redis_url_file: Path | None, redis_url: str | None)
         return KeyFile(file)
     if redis_url_file is not None:
         try:
-            return KeysInRedis(redis_url_file.read_text().strip())
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "no text"
-            raise UserError(f"--redis-url-file: {redis_url_file}: cannot be read: {why}") from error
+            return KeysInRedis(read_url("--redis-url-file", redis_url_file))
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
     if redis_url:
         return KeysInRedis(redis_url)
     raise UserError(f"expected --file, --redis-url-file or the variable {REDIS_VARIABLE}: where the keys are")

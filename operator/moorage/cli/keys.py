@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from moorage.access.keys import StoredKey
     from moorage.cli.key_place import KeyFile, KeysInRedis
 
-keys = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="API keys: create, list, rotate, revoke, prune.", no_args_is_help=True, rich_markup_mode=None)
 
 File = Annotated[Path | None, typer.Option("--file", help="A JSON file of keys; it is made if it is not there.")]
 RedisUrlFile = Annotated[Path | None, typer.Option(help="A file with the URL of the Redis that holds keys.")]
@@ -73,10 +73,10 @@ def create(
         field = str(error.errors()[0]["loc"][0])
         raise UserError(_EXPECTED.get(field) or f"{field}: {error.errors()[0]['msg']}") from None
 
-    def add(there: "dict[str, StoredKey]") -> "StoredKey":
+    def add(there: "dict[str, StoredKey]") -> None:
         if made.id in there:
             raise UserError(f"{made.id}: there is such a key already: rotate it, or take another id")
-        return made
+        there[made.id] = made
 
     _place(file, redis_url_file).write(add)
     _show(made, presented(made.id, secret), output, f"key {made.id}, role {made.role}")
@@ -118,7 +118,8 @@ def rotate(
         if (state := key.state(now)) != "active":
             raise UserError(f"{key_id}: the key is {state}: create another")
         former = Former(hash=key.hash, until=now + still) if still else None
-        return key.model_copy(update={"hash": hashed(secret), "former": former})
+        there[key_id] = key.model_copy(update={"hash": hashed(secret), "former": former})
+        return there[key_id]
 
     changed = _place(file, redis_url_file).write(change)
     until = (
@@ -131,15 +132,32 @@ def rotate(
 
 @keys.command()
 def revoke(key_id: KeyId, file: File = None, redis_url_file: RedisUrlFile = None, output: Output = "text") -> None:
-    """End a key now. It stays in the list."""
+    """End a key now. It stays in the list until it is pruned."""
     now = _now()
 
     def change(there: "dict[str, StoredKey]") -> "StoredKey":
         key = _of(there, key_id)
-        return key if key.revoked else key.model_copy(update={"revoked": now, "former": None})
+        if not key.revoked:
+            there[key_id] = key.model_copy(update={"revoked": now, "former": None})
+        return there[key_id]
 
     changed = _place(file, redis_url_file).write(change)
     typer.echo(json.dumps(_public(changed, now)) if output == "json" else f"key {key_id} is revoked")
+
+
+@keys.command()
+def prune(file: File = None, redis_url_file: RedisUrlFile = None, output: Output = "text") -> None:
+    """Take keys that have expired or are revoked out of the list. Their ids may be given anew."""
+    now = _now()
+
+    def change(there: "dict[str, StoredKey]") -> list[str]:
+        ended = sorted(key.id for key in there.values() if key.state(now) != "active")
+        for key_id in ended:
+            del there[key_id]
+        return ended
+
+    removed = _place(file, redis_url_file).write(change)
+    typer.echo(json.dumps(removed) if output == "json" else f"keys removed: {', '.join(removed) or 'none'}")
 
 
 @keys.command()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 from tests.redis_server import RedisServer
@@ -9,7 +10,7 @@ from tests.unit.access.callers import header, made_key
 from typer.testing import CliRunner
 
 from moorage.access import gate as gates
-from moorage.access import redis_store
+from moorage.access import keys, redis_store
 from moorage.access.errors import StoreAway, Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
@@ -51,7 +52,7 @@ async def opened(server):
 
 
 async def put(server, stored):
-    await redis_store.write(server.url, stored, 5)
+    await redis_store.write(server.url, lambda there: there.update({stored.id: stored}), 5)
 
 
 async def test_a_key_counts_for_every_server_once_it_is_written_and_no_more_once_it_is_revoked(redis, prompt):
@@ -152,13 +153,72 @@ async def test_a_flushed_redis_has_no_keys(redis, prompt):
             await gate.authenticate(header(key))
 
 
+@pytest.mark.parametrize("how", ["at once", "after an absence, with the same version"])
+async def test_a_redis_that_was_exchanged_for_another_is_read_anew(how, redis, prompt, monkeypatch):
+    (old, first), (new, second) = made_key("old"), made_key("new")
+    await put(redis, first)
+    async with opened(redis) as gate:
+        await gate.authenticate(header(old))
+        [store] = gate._stores
+        version = redis.client.get(redis_store.VERSION)
+        if how == "at once":
+            redis.client.flushall()
+            await put(redis, second)
+        else:
+            redis.kill()
+            with monkeypatch.context() as hasty:
+                hasty.setattr(redis_store, "READ_TIMEOUT_S", 0.05)
+                await store._refresh()
+            redis.start()
+            await put(redis, second)
+            redis.client.set(redis_store.VERSION, version)
+        await store._refresh()
+        assert await gate.authenticate(header(new))
+        with pytest.raises(Unauthenticated):
+            await gate.authenticate(header(old))
+
+
+async def test_what_another_changes_meanwhile_is_neither_undone_nor_overwritten(redis):
+    _, stored = made_key()
+    await put(redis, stored)
+    others = [stored.model_copy(update={"revoked": stored.created}), made_key("bob")[1]]
+    waiting = list(others)
+
+    def rename(there):
+        if waiting:
+            other = waiting.pop()
+            redis.client.hset(redis_store.KEYS, other.id, json.dumps(other.document()))
+        there["alice"] = there["alice"].model_copy(update={"tenant": "a"})
+
+    await redis_store.write(redis.url, rename, 5)
+    [alice, bob] = sorted(await redis_store.read(redis.url, 5), key=lambda key: key.id)
+    assert (alice, bob) == (others[0].model_copy(update={"tenant": "a"}), others[1])
+
+
+async def test_a_full_redis_takes_no_more_keys_until_those_that_have_ended_are_pruned(redis, tmp_path, monkeypatch):
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
+    (tmp_path / "url").write_text(redis.url)
+    for name in ("alice", "bob"):
+        await put(redis, made_key(name)[1])
+
+    def moor(*words):
+        return CliRunner().invoke(app, ["keys", *words, "--redis-url-file", str(tmp_path / "url")])
+
+    refused = await asyncio.to_thread(moor, "create", "carol")
+    assert "expected at most 2 keys: moor keys prune removes" in str(refused.exception)
+    assert (await asyncio.to_thread(moor, "revoke", "bob")).exit_code == 0
+    assert (await asyncio.to_thread(moor, "prune")).stdout == "keys removed: bob\n"
+    assert (await asyncio.to_thread(moor, "create", "carol")).exit_code == 0
+    assert sorted(key.id for key in await redis_store.read(redis.url, 5)) == ["alice", "carol"]
+
+
 async def test_a_broken_document_in_redis_changes_nothing(redis, prompt, caplog):
     key, stored = made_key()
     await put(redis, stored)
     async with opened(redis) as gate:
         await gate.authenticate(header(key))
         redis.client.hset(redis_store.KEYS, "bad", "{")
-        redis.client.incr(redis_store.VERSION)
+        redis.client.set(redis_store.VERSION, "another")
         assert await gate.authenticate(header(key))
     assert redis.url not in caplog.text
     assert stored.hash not in caplog.text
@@ -169,7 +229,7 @@ async def test_a_password_is_taken_from_a_file_and_never_shown(redis, patient, t
     redis.client.config_set("requirepass", "s3cret")
     path = redis.url.removeprefix("unix://")
     (tmp_path / "url").write_text(f"unix://:s3cret@{path}\n")
-    await redis_store.write((tmp_path / "url").read_text().strip(), stored, 5)
+    await redis_store.write(f"unix://:s3cret@{path}", lambda there: there.update({stored.id: stored}), 5)
     gate = Gate(AccessSettings(access_keys_redis_url_file=str(tmp_path / "url")))
     assert await gate.authenticate(header(key))
     await gate.close()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.unit.access.callers import header
 
+from moorage.access import keys
 from moorage.access.errors import Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
@@ -92,6 +93,19 @@ def test_a_revoked_key_is_bad_at_once_also_its_former_secret(moor, tmp_path):
             who(file, gone)
     assert "revoked" in moor("list", "--file", file)[0]
     assert "the key is revoked: create another" in moor("rotate", "alice", "--file", file, code=2)[1]
+
+
+def test_a_full_file_takes_no_more_keys_until_those_that_have_ended_are_pruned(moor, monkeypatch):
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
+    for name in ("alice", "bob"):
+        moor("create", name, "--file", "keys.json")
+    said = moor("create", "carol", "--file", "keys.json", code=2)[1]
+    assert "keys.json: expected at most 2 keys: moor keys prune removes those that have ended" in said
+    moor("revoke", "bob", "--file", "keys.json")
+    assert moor("prune", "--file", "keys.json")[0] == "keys removed: bob\n"
+    assert moor("prune", "--file", "keys.json", "--output", "json")[0] == "[]\n"
+    moor("create", "carol", "--file", "keys.json")
+    assert [line.split()[0] for line in moor("list", "--file", "keys.json")[0].splitlines()] == ["ID", "alice", "carol"]
 
 
 def test_the_manifest_is_a_secret_that_a_pod_can_mount(moor, tmp_path):
