@@ -10,6 +10,7 @@ certificate before it finds that the key is another's.
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -103,9 +104,17 @@ class Certificates:
 
 class _Current(ssl.SSLContext):
     certificates: Certificates
+    full: Callable[[], bool] | None = None
+    """Whether no more handshakes may begin. Set by the listener."""
 
     def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
-        """What asyncio and uvloop call for each connection."""
+        """What asyncio and uvloop call for each connection.
+
+        Raises:
+            ConnectionRefusedError: it is one too many; they close it without a word.
+        """
+        if self.full is not None and self.full():
+            raise ConnectionRefusedError
         return self.certificates.current.context.wrap_bio(*arguments, **named)
 
 

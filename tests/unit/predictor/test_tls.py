@@ -1,19 +1,29 @@
 """Certificates: what is said of those that cannot be used, and how new ones take the place of old ones."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 import ssl
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import uvicorn
+import uvloop
 from cryptography.hazmat.primitives import serialization
 from tests.control_plane.pki import Authority, KeyPair
 
 from moorage.api.exit_codes import ExitCode
+from moorage.api.limits import RequestLimits
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import TlsUnusable
 from moorage_predictor.wire import tls
+from moorage_predictor.wire.http.listener import HttpServer
+from moorage_predictor.wire.http.protocol import limited_protocol
 from moorage_predictor.wire.tls import Certificates
+
+PATIENCE_S: Final = 10
 
 
 @pytest.fixture
@@ -196,3 +206,41 @@ def test_what_cannot_be_used_is_told_in_one_sentence(
 def test_options_that_do_not_go_together_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"expected .*--tls-c"):
         PredictorSettings(task="a:B", **given)
+
+
+def test_no_more_connections_wait_for_tls_to_begin_than_may_be_open(authority: Authority, pair: KeyPair) -> None:
+    context = Certificates(settings(pair.certificate_path, pair.key_path)).http_context()
+    client = ssl.create_default_context(cafile=str(authority.pair.certificate_path))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(knock(context, client))
+
+
+async def knock(context: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """On the door of a listener with room for two: five times in silence, then three times as one should."""
+
+    async def app(_scope: object, _receive: object, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    protocol = limited_protocol(RequestLimits(max_connections=2))
+    config = uvicorn.Config(app, http=protocol, log_config=None, ssl_context_factory=lambda *_: context)
+    config.load()
+    server = HttpServer(config)
+    await server.startup([socket.create_server(("127.0.0.1", 0))])
+    port = server.servers[0].sockets[0].getsockname()[1]
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+    for reader, _ in silent[2:]:
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+    assert [reader.at_eof() for reader, _ in silent[:2]] == [False, False]
+    silent[0][1].close()
+    await asyncio.sleep(0.05)
+    for _ in range(3):  # those that have begun are no longer counted
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+    for _, writer in silent[1:]:
+        writer.close()
+    for each in server.servers:
+        each.close()
