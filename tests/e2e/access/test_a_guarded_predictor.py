@@ -38,7 +38,8 @@ def keys(tmp_path_factory):
 def predictor(keys):
     running = Predictor(**IDENTITY, workers=2, access_keys_file=str(keys.path), log_level="debug")
     try:
-        yield running.until_ready()
+        until(running.until_ready(), keys.first, 200)  # the other process may still load when one is ready
+        yield running
     finally:
         running.close()
 
