@@ -13,5 +13,7 @@ def program(name: str) -> str:
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=search)
     if found is None:
-        raise FileNotFoundError(f"expected the program {name}, found none on PATH: run tools/debian_packages.sh as root")
+        raise FileNotFoundError(
+            f"expected the program {name}, found none on PATH: run tools/debian_packages.sh as root"
+        )
     return found
