@@ -170,6 +170,7 @@ def manifest(
 ) -> None:
     """Print the keys as a Secret for kubectl apply. It holds hashes, no key."""
     from moorage.access.stores import write_private
+    from moorage.api.access import KEYS_FILE
     from moorage.cli.yamltext import to_yaml
 
     documents = [key.document() for key in _place(file, redis_url_file).read()]
@@ -178,7 +179,7 @@ def manifest(
         "kind": "Secret",
         "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
         "type": "Opaque",
-        "stringData": {"keys.json": json.dumps(documents, indent=1) + "\n"},
+        "stringData": {KEYS_FILE: json.dumps(documents, indent=1) + "\n"},
     }
     if to is None:
         typer.echo(to_yaml([secret]), nl=False)
