@@ -3,7 +3,7 @@
 | protocol | body                                                           | who speaks it                           |
 |----------|----------------------------------------------------------------|-----------------------------------------|
 | v1       | {"instances": [{"b64": "..."}]}                                | all but MLServer, some at their own path|
-| v2       | a JSON header, the file's length in 4 bytes, the file          | ours, KServe SDK                        |
+| v2       | a JSON header, the file's length in 4 bytes, the file          | ours                                    |
 | v2 JSON  | BYTES, the file in base64; stands in the tables as v1's peer   | MLServer                                |
 """
 
