@@ -44,6 +44,7 @@ def full() -> Document:
             "resources": {"requests": quantities, "limits": quantities},
             "batching": {"maxBatchSize": 8, "maxQueueDelay": "5ms", "maxQueueSize": 100},
             "precision": "fp32",
+            "requestLog": "errors",
             "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"},
             "placement": {
                 "nodeSelector": {"pool": "gpu"},
