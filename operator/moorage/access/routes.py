@@ -43,7 +43,7 @@ class Routes:
     """A server's table."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = [(rule, re.compile(_pattern(rule.path))) for rule in rules]
+        self._rules = [(rule, pattern_of(rule.path)) for rule in rules]
         self._known: dict[tuple[str, str], Route] = {}
 
     def find(self, method: str, path: str) -> Route:
@@ -64,5 +64,6 @@ class Routes:
         return route
 
 
-def _pattern(path: str) -> str:
-    return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(path))
+def pattern_of(path: str) -> re.Pattern[str]:
+    """What a `Rule.path` matches. Servers find their handlers by it too: no path may be one route here and another there."""
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(path)))

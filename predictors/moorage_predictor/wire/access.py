@@ -56,17 +56,14 @@ def gate_of(settings: PredictorSettings) -> "Gate | None":
 def guarded(app: "App", gate: "Gate") -> "Access":
     """The HTTP application behind the door."""
     from moorage.access.asgi import Access
-    from moorage.access.routes import Routes, Rule
     from moorage_predictor.wire.http.answers import send_error
-    from moorage_predictor.wire.http.endpoints import ENDPOINTS
-
-    rules = [Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS]
+    from moorage_predictor.wire.http.endpoints import routes
 
     async def refuse(scope: Scope, receive: Receive, send: Send, error: AccessError) -> None:
         gate.denied(error.code.lower())
         await send_error(scope, receive, send, error)
 
-    return Access(app, gate, Routes(rules), refuse)
+    return Access(app, gate, routes(), refuse)
 
 
 def _noted(caller: Principal) -> Principal:

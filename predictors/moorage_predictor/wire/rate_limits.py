@@ -104,11 +104,9 @@ class Limits:
     def counted(self, app: "App") -> "RateLimits":
         """The HTTP application, to which only those calls come that may be made."""
         from moorage.access.limits.asgi import RateLimits
-        from moorage.access.routes import Routes, Rule
-        from moorage_predictor.wire.http.endpoints import ENDPOINTS
+        from moorage_predictor.wire.http.endpoints import routes
 
-        routes = Routes([Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS])
-        return RateLimits(app, self._limiter, routes, _refuse, self._addresses, self._proofs)
+        return RateLimits(app, self._limiter, routes(), _refuse, self._addresses, self._proofs)
 
     async def count(self, method: str, context: Any, caller: Principal | None, model: str | None) -> "Counted | None":
         """Count a call over gRPC. What it returns, if anything, is to be told of a prediction of several rows.

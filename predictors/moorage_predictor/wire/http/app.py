@@ -3,9 +3,9 @@
 Prediction paths are found in a dictionary, made anew when the set of models changes; the rest in the table of `endpoints.py`.
 """
 
-import re
 from typing import Any
 
+from moorage.access.routes import pattern_of
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import MethodNotAllowed, NotFound
 from moorage_predictor.metrics import Metrics
@@ -40,8 +40,7 @@ class App:
         self._rebuild()
         endpoints = Endpoints(repository, metrics, limits, bodies, control=control, metrics_apart=metrics_apart)
         self._table = [
-            (re.compile(_pattern(endpoint.path)), endpoint.method, getattr(endpoints, endpoint.handler))
-            for endpoint in ENDPOINTS
+            (pattern_of(endpoint.path), endpoint.method, getattr(endpoints, endpoint.handler)) for endpoint in ENDPOINTS
         ]
 
     def _rebuild(self) -> None:
@@ -75,7 +74,7 @@ class App:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         allowed: list[str] = []
         for pattern, of, handler in self._table:
-            found: re.Match[str] | None = pattern.fullmatch(path)
+            found = pattern.fullmatch(path)
             if found is None:
                 continue
             if of == method:
@@ -86,8 +85,3 @@ class App:
         if allowed:
             raise MethodNotAllowed(path[:_SHOWN], allowed)
         raise NotFound(f"no such path here: {path[:_SHOWN]}")
-
-
-def _pattern(path: str) -> str:
-    """`/v2/models/{name}` -> a regular expression; a name has no slash and no colon."""
-    return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(path))

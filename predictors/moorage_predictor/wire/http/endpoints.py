@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from moorage import __version__
 from moorage.access.principal import Role
-from moorage.access.routes import Operation
+from moorage.access.routes import Operation, Routes, Rule
 from moorage.api.limits import RequestLimits
 from moorage_predictor.errors import ControlDisabled, InvalidInput, NotFound
 from moorage_predictor.metrics import Metrics
@@ -92,6 +92,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", "/v2/repository/models/{name}/load", "load", "load it, or load it again", control=True),
     Endpoint("POST", "/v2/repository/models/{name}/unload", "unload", "stop answering", control=True),
 )
+
+
+def routes() -> Routes:
+    """What each endpoint asks of its caller."""
+    return Routes([Rule(each.method, each.path, each.role, each.operation) for each in ENDPOINTS])
 
 
 class Endpoints:
