@@ -5,6 +5,7 @@
 # make bench-predictor   set up, then our predictor beside the same servers with images, half an hour; ARGS=--quick is less
 # make bench-soak        set up, then our predictor at half load for half an hour; MINUTES=5 is less
 # make bench-decode      set up, then our way from a JPEG to the network's input beside plain Pillow's, a minute
+# make bench-operator    set up, then the controller with 1,000 and 5,000 models; ARGS="--many 100 --most 0 --idle 20" is less
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak bench-overload bench-decode bench-many-models clean
+.PHONY: help setup run test unit fuzz lint generate lock control-plane bench-protocols bench-predictor bench-soak bench-overload bench-decode bench-many-models bench-features bench-operator clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -60,9 +61,11 @@ lint: setup
 generate: setup
 	$(BIN)/python tools/generate.py
 
-# The exact versions of everything, for every supported Python, without the address of any index.
+# The exact versions of everything but Ultralytics, which is licensed under the AGPL, for every supported Python, without the
+# address of any index.
+EXTRAS := $(shell sed -n '/^\[project.optional-dependencies\]/,/^\[project.scripts\]/s/^\([a-z-]*\) = .*/--extra \1/p' pyproject.toml)
 lock:
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml $(subst --extra ultralytics,,$(EXTRAS)) --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 # etcd, kube-apiserver, kube-controller-manager and kubectl for the tests; minutes the first time, then nothing.
@@ -89,9 +92,17 @@ bench-overload: setup
 bench-decode: setup
 	$(BIN)/python -m bench.decode
 
+# The controller with very many models; ARGS="--help" lists what can be chosen.
+bench-operator: setup
+	$(BIN)/python -m bench.controller $(ARGS)
+
 # What a second, third and fourth model in one process costs in memory.
 bench-many-models: setup
 	$(BIN)/python -m bench.many_models
+
+# What features and attention cost an image classifier.
+bench-features: setup
+	$(BIN)/python -m bench.features
 
 clean:
 	rm -rf $(VENV) build dist

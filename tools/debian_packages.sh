@@ -3,7 +3,8 @@
 # Called by `make test`. Their own services stay off: the tests run the programs, with data directories of their own.
 set -euo pipefail
 
-declare -A program=([redis-server]=redis-server [haproxy]=haproxy [prometheus]=prometheus)
+declare -A program=([redis-server]=redis-server [haproxy]=haproxy [prometheus]=prometheus [default-jre-headless]=java
+  [faketime]=faketime)
 missing=()
 for package in "${!program[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "${program[$package]}" >/dev/null || missing+=("$package")

@@ -18,6 +18,7 @@ from grpc_tools import protoc
 from moorage.api import PredictorSettings, conditions, metrics, predictor
 from moorage.api.crd import custom_resource_definition
 from moorage.api.exit_codes import ExitCode
+from moorage.api.features import FEATURES, GPU
 from moorage.cli.app import app
 from moorage.cli.yamltext import to_yaml
 from moorage.controller import install, rbac
@@ -97,15 +98,37 @@ def _conditions() -> Iterator[str]:
     yield "`kubectl wait --for=condition=Ready mdep/NAME` waits for the summary; `kubectl get mdep` shows its reason."
     yield ""
     yield from _table(("condition", "True when"), [(f"`{name}`", text) for name, text in conditions.TYPES.items()])
+    yield ""
+    yield "These are there only while they are True:"
+    yield ""
+    yield from _table(("condition", "True when"), [(f"`{name}`", text) for name, text in conditions.ABNORMAL.items()])
     for kind in conditions.TYPES:
         yield ""
         yield f"## Reasons of {kind}"
         yield ""
-        rows = [(f"`{r.name}`", r.meaning, r.remedy) for r in conditions.REASONS if kind in r.types]
-        yield from _table(("reason", "meaning", "what to do"), rows)
+        yield from _reasons(kind)
         if kind == conditions.READY:
             yield ""
             yield "While not True, `Ready` repeats the reason and message of the first condition above that is not True."
+            yield "`Reconciling` and `Stalled` repeat them too."
+    yield ""
+    yield "## Reasons of what is missing"
+    yield ""
+    yield from _reasons(FEATURES[0].condition)
+    yield ""
+    yield "The controller looks for all of these. Specs of this version ask for KServe and, where copies follow the load, for"
+    yield "ResourceMetrics; what would ask for the others is not supported yet. A controller of some namespaces looks for no GPU."
+    yield ""
+    rows = [(f"`{each.condition}`", f"`{each.group}/{each.resource}`", each.install) for each in FEATURES]
+    rows.append((f"`{GPU.condition}`", "on any node: the resource of `spec.predictor.gpu`", GPU.install))
+    yield from _table(("condition", "what the cluster does not serve", "what to do"), rows)
+
+
+def _reasons(kind: str) -> Iterator[str]:
+    found = [reason for reason in conditions.REASONS if kind in reason.types]
+    heals = [(reason, "yes" if reason.waits or reason.remedy == "Nothing." else "no") for reason in found]
+    rows = [(f"`{reason.name}`", reason.meaning, reason.remedy, word) for reason, word in heals]
+    yield from _table(("reason", "meaning", "what to do", "may pass by itself"), rows)
 
 
 def _predictor_settings() -> Iterator[str]:
@@ -168,10 +191,38 @@ def _exit_codes() -> Iterator[str]:
 
 
 def _rbac() -> Iterator[str]:
-    yield "The whole ClusterRole, and why each rule is there. It reads no Secret and uses no wildcard."
-    yield ""
-    rows = [(f"`{g.group or 'core'}`", ", ".join(g.resources), ", ".join(g.verbs), g.why) for g in rbac.GRANTS]
-    yield from _table(("API group", "resources", "verbs", "why"), rows)
+    yield "Everything that it may do, and why. It reads no Secret and uses no wildcard; what the API server serves it learns"
+    yield "from discovery, which everybody may read. The tests compare this table with the API server's audit log."
+    for where, title, text in (
+        (
+            "models",
+            "Where models are",
+            "A ClusterRole; with `moor install --namespace` a Role in each of those namespaces, and nothing beyond.",
+        ),
+        (
+            "cluster",
+            "Of no namespace",
+            "In the same ClusterRole; not with `moor install --namespace`. Take the rule out, and nothing is said of GPUs.",
+        ),
+        ("home", "In its own namespace", "A Role."),
+    ):
+        yield from ("", f"## {title}", "", text, "")
+        rows = [
+            (
+                f"`{g.group or 'core'}`",
+                ", ".join(g.resources) + (f" named {', '.join(g.names)}" if g.names else ""),
+                ", ".join(g.verbs),
+                g.why,
+            )
+            for g in rbac.GRANTS
+            if g.where == where
+        ]
+        yield from _table(("API group", "resources", "verbs", "why"), rows)
+    yield from ("", "## What the audit log does not show", "")
+    rows = [
+        (f"`{g.group or 'core'}`", ", ".join(g.resources), verb, why) for g in rbac.GRANTS for verb, why in g.seldom
+    ]
+    yield from _table(("API group", "resources", "verb", "why it is there all the same"), rows)
 
 
 def _fields(crd: dict[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ The constraints are read from the CRD, so that a new one without a pair fails `t
 own pair from their value; what has words (a rule) needs a pair written down here.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,7 +36,13 @@ def full() -> Document:
             "version": "1.2",
             "sha256": "0" * 64,
             "storageSecret": "store",
-            "allowUnsafeFormats": False,
+            "imageClassification": {
+                "maxImageBytes": 1000,
+                "maxImageSide": 100,
+                "topK": 3,
+                "confidenceThreshold": 0.5,
+                "features": False,
+            },
         },
         predictor={
             "runtime": "torch",
@@ -45,6 +52,8 @@ def full() -> Document:
             "batching": {"maxBatchSize": 8, "maxQueueDelay": "5ms", "maxQueueSize": 100},
             "precision": "fp32",
             "requestLog": "errors",
+            "tls": {"secretName": "cats-tls", "clientCaSecretName": "clients", "clientAuth": "optional"},
+            "tracing": {"endpoint": "http://collector:4318", "sampleRate": 0.5},
             "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"},
             "placement": {
                 "nodeSelector": {"pool": "gpu"},
@@ -101,6 +110,59 @@ def fixed() -> Document:
     return document(scaling={"replicas": 2})
 
 
+def own_class() -> Document:
+    return document(model={"task": "custom", "class": "harbour:Tides"})
+
+
+def table() -> Document:
+    return document(
+        model={
+            "task": "tabular",
+            "storageUri": "s3://bucket/churn/",
+            "trustedTypes": ["sklearn.tree._tree.Tree"],
+            "allowUnsafeFormats": True,
+            "tabular": {
+                "columns": [
+                    {
+                        "name": "tenure",
+                        "type": "integer",
+                        "min": 0,
+                        "max": 100.5,
+                        "enum": [1, "2"],
+                        "default": "1",
+                        "nullable": True,
+                        "unseen": "default",
+                    },
+                ],
+                "classNames": ["stays", "leaves"],
+                "modelOutput": "logits",
+                "topFeatures": 3,
+                "explainSeed": 1,
+                "maxRows": 10,
+                "maxExplainedRows": 1,
+                "mediumConfidence": 0.5,
+                "highConfidence": 0.9,
+            },
+        }
+    )
+
+
+def detector() -> Document:
+    return document(
+        model={
+            "task": "object-detection",
+            "storageUri": "s3://bucket/ships/",
+            "objectDetection": {
+                "maxImageBytes": 1000,
+                "maxImageSide": 100,
+                "confidence": 0.5,
+                "iou": 0.5,
+                "maxDetections": 10,
+            },
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Constraint:
     """One sentence of the schema: at `path` (list items as `[]`), `keyword` with its value."""
@@ -152,7 +214,12 @@ def pair(constraint: Constraint) -> Pair:
 
 def _with(path: str, value: Any, base: Callable[[], Document] | None = None) -> Document:
     """A copy of the first base that has the path, with the value there."""
-    for make in (base,) if base else (full, fixed):
+    if path.endswith(
+        ("columns[].enum[]", "columns[].default")
+    ):  # of a column of another type it would break another rule
+        key = "enum" if path.endswith("[]") else "default"
+        return _columns({"name": "a", "type": "string", key: [value] if key == "enum" else value})
+    for make in (base,) if base else (full, fixed, own_class, table, detector):
         changed = make()
         try:
             parent, last = _reach(changed, path)
@@ -164,10 +231,15 @@ def _with(path: str, value: Any, base: Callable[[], Document] | None = None) -> 
 
 
 def _without(path: str) -> Document:
-    changed = full()
-    parent, last = _reach(changed, path)
-    del parent[last]
-    return changed
+    for make in (full, table):
+        changed = make()
+        try:
+            parent, last = _reach(changed, path)
+        except LookupError:
+            continue
+        del parent[last]
+        return changed
+    raise LookupError(f"no base spec has {path}")
 
 
 def _reach(node: Any, path: str) -> tuple[Any, Any]:
@@ -188,6 +260,8 @@ def _number(constraint: Constraint, outside: int) -> Pair:
 
 def _number_at(path: str, value: int) -> Document:
     """The number alone must decide, so its neighbours are set such that no rule speaks."""
+    if path.endswith(("mediumConfidence", "highConfidence")):
+        return _table(mediumConfidence=min(value, 0), highConfidence=max(value, 1))
     if path == "spec.scaling.minReplicas":
         return document(scaling={"minReplicas": value})
     if path == "spec.scaling.maxReplicas":
@@ -204,9 +278,11 @@ def _text(path: str, length: int) -> str:
         "spec.variants[].storageUri": "s3://",
         "spec.monitoring.drift.referenceUri": "s3://",
         "spec.model.architecture": "timm/",
+        "spec.model.class": "a:",
         "spec.access.jwt.issuer": "https://",
         "spec.access.jwt.jwksUri": "https://",
         "spec.predictor.gpu.resourceName": "a.b/",
+        "spec.predictor.tracing.endpoint": "http://",
     }
     if path == "spec.rateLimiting.trustedProxies[]":
         return ":".join(["ffff"] * 8) + "/128" + "0" * (length - 43)
@@ -232,8 +308,17 @@ def _items(constraint: Constraint, outside: int) -> Pair:
 def _some(constraint: Constraint, count: int) -> list[Any]:
     if constraint.path == "spec.variants":
         return [{"name": f"v{i}", "weight": 100 // count + (i < 100 % count)} for i in range(count)]
-    parent, last = _reach(full(), constraint.path)
-    return [copy.deepcopy(parent[last][0]) for _ in range(count)]
+    if constraint.path == "spec.model.tabular.columns":
+        return [{"name": f"c{i}"} for i in range(count)]
+    if constraint.path == "spec.model.tabular.classNames":
+        return [f"c{i}" for i in range(count)]
+    if constraint.path == "spec.model.tabular.columns[].enum":
+        return list(range(1, count + 1))
+    for make in (full, table):
+        with contextlib.suppress(LookupError):
+            parent, last = _reach(make(), constraint.path)
+            return [copy.deepcopy(parent[last][0]) for _ in range(count)]
+    raise LookupError(f"no base spec has {constraint.path}")
 
 
 def _properties(constraint: Constraint) -> Pair:
@@ -245,7 +330,10 @@ def _properties(constraint: Constraint) -> Pair:
 
 def _enum(constraint: Constraint) -> Pair:
     base = {
-        "spec.model.task": lambda: document(model={"task": "x", "storageUri": "s3://bucket/cats/"}),
+        "spec.model.task": lambda: document(
+            model={"task": "x", "storageUri": "s3://bucket/cats/"}, predictor={"runtime": "custom"}
+        ),
+        "spec.model.tabular.columns[].type": lambda: _columns({"name": "a", "type": "x"}),
         "spec.rollout.strategy": lambda: document(rollout={"strategy": "x"}),
         "spec.scaling.scaleMetric": lambda: document(scaling={"scaleMetric": "x"}),
     }.get(constraint.path)
@@ -299,13 +387,29 @@ _VALUES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
             "https://h\r\nX: y",
         ),
     ),
+    "expected one or more characters": (
+        ("a", " é, =\\\"'", "\u2028", "-x"),
+        ("", "a\0b", "a\nb", "a\n", "\t", "\x7f", "\x9f"),
+    ),
+    "expected an integer or characters": (
+        ("", "é", 3),
+        ("a\0b", "a\nb", "a\n", "\x80"),
+    ),
     "expected at most 63 letters, digits": (
         ("A", "0a", "a.b_c-D", "a" * 63),
         ("-a", ".a", "a/b", "a b", "", "é", "{{a}}"),
     ),
-    "expected timm/NAME": (
+    "expected MODULE:CLASS": (
+        ("a:B", "harbour.models_2:Tides", "_a:_b"),
+        ("a", "a.py:B/C", "a/b.py:C", "a:", ":B", "a:B.C", "2a:B", "a..b:C", "a: B", "a:B\n"),
+    ),
+    "expected a type as Python names it": (
+        ("a", "sklearn.tree._tree.Tree"),
+        ("", ".a", "a.", "a..b", "a b", "a-b", "2a", "a:b", "a\n"),
+    ),
+    "expected timm/NAME, torchvision/NAME or ultralytics/NAME": (
         ("timm/a", "timm/vit_small_patch16_dinov3.lvd1689m"),
-        ("resnet18", "timm/", "timm/_a", "timm/A", "timm/a-b", "timm/../a"),
+        ("resnet18", "torch/a", "timm/", "timm/_a", "timm/A", "timm/a-b", "timm/../a"),
     ),
     "expected 64 lower-case hexadecimal digits": (
         ("0123456789abcdef" * 4,),
@@ -339,6 +443,10 @@ _VALUES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         (0, 1, "500m", "2", "1.5", "4Gi", "0.5Ti", "10k"),
         (-1, "x", "1 Gi", "4gb", "-1", "1e3", ".5", "1.", ""),
     ),
+    "expected an http:// or https:// URL": (
+        ("http://a", "https://a.b:4318/x-y", "http://[::1]:4318"),
+        ("a:4318", "grpc://a", "http://user@a", "http://u:p@a:4318", "http://a b", "http://a:port", "http://a?x=y"),
+    ),
     "expected an https:// URL": (
         ("https://a", "https://a.b:443/c?d=e"),
         ("http://a", "https://", "https://a@b", "https://a b", "https://{{a}}"),
@@ -358,6 +466,14 @@ _S3 = "s3://bucket/cats/"
 
 def _model(**fields: Any) -> Document:
     return document(model={"task": "image-classification", "storageUri": _S3, **fields})
+
+
+def _table(**fields: Any) -> Document:
+    return _model(task="tabular", tabular=fields)
+
+
+def _columns(*columns: Document) -> Document:
+    return _table(columns=list(columns))
 
 
 def _resources(field: str, request: Any, limit: Any) -> Document:
@@ -380,12 +496,118 @@ _DOCUMENTS: dict[str, Pair] = {
         [document("async"), document("batch")],
     ),
     "storageUri is missing": (
-        [document(model={"task": "custom"}), document(model={"task": "tabular", "storageUri": _S3})],
+        [own_class(), document(model={"task": "tabular", "storageUri": _S3})],
         [document(model={"task": task}) for task in ("image-classification", "object-detection", "tabular")],
     ),
     "architecture is only known for": (
-        [_model(architecture="timm/a")],
-        [_model(task=task, architecture="timm/a") for task in ("object-detection", "tabular", "custom")],
+        [_model(architecture="timm/a"), _model(task="object-detection", architecture="torchvision/a")],
+        [
+            *(_model(task=task, architecture="timm/a") for task in ("object-detection", "tabular", "custom")),
+            *(
+                _model(task=task, architecture="torchvision/a")
+                for task in ("image-classification", "tabular", "custom")
+            ),
+        ],
+    ),
+    "trustedTypes is only known for": ([table()], [_model(trustedTypes=["a.B"])]),
+    "allowUnsafeFormats is only known for": (
+        [table(), _model(allowUnsafeFormats=False)],
+        [_model(allowUnsafeFormats=True)],
+    ),
+    "imageClassification is only known for": (
+        [_model(imageClassification={})],
+        [_model(task="object-detection", imageClassification={}), _model(task="tabular", imageClassification={})],
+    ),
+    "objectDetection is only known for": ([detector()], [_model(objectDetection={})]),
+    "tabular is only known for": ([table()], [_model(tabular={})]),
+    "min is larger than max": (
+        [_columns({"name": "a", "min": 1, "max": 1}), _columns({"name": "a", "min": 2}, {"name": "b", "max": 1})],
+        [_columns({"name": "a", "min": 1.5, "max": 1.4}), _columns({"name": "a"}, {"name": "b", "min": 2, "max": 1})],
+    ),
+    "min and max are only known for": (
+        [_columns({"name": "a", "type": "integer", "min": 1}), _columns({"name": "a", "type": "string"})],
+        [_columns({"name": "a", "type": "string", "max": 1}), _columns({"name": "a", "type": "boolean", "min": 0})],
+    ),
+    "enum and default of a column of type number": (
+        [_columns({"name": "a", "enum": ["0.5", "-1e-3", "2.0", 0]}), _columns({"name": "a", "default": "1.5"})],
+        [
+            *(
+                _columns({"name": "a", "enum": [word]})
+                for word in ("x", "nan", "inf", "1e999", "01", "", "true", "1\u0663")
+            ),
+            _columns({"name": "a", "default": "x"}),
+        ],
+    ),
+    "enum and default of a column of type integer": (
+        [_columns({"name": "a", "type": "integer", "enum": ["-5", 3], "default": 3})],
+        [
+            _columns({"name": "a", "type": "integer", "enum": ["0.5"]}),
+            _columns({"name": "a", "type": "integer", "default": "x"}),
+        ],
+    ),
+    "enum and default of a column of type boolean": (
+        [_columns({"name": "a", "type": "boolean", "enum": ["true", 0]})],
+        [
+            _columns({"name": "a", "type": "boolean", "enum": ["yes"]}),
+            _columns({"name": "a", "type": "boolean", "default": 2}),
+        ],
+    ),
+    "default is none of": (
+        [_columns({"name": "a", "type": "string", "enum": ["x", 1], "default": "1"})],
+        [_columns({"name": "a", "type": "string", "enum": ["x"], "default": "y"})],
+    ),
+    "unseen is default": (
+        [_columns({"name": "a", "unseen": "default", "default": 1}), _columns({"name": "a", "unseen": "refuse"})],
+        [_columns({"name": "a", "unseen": "default"})],
+    ),
+    "unseen is missing": (
+        [_columns({"name": "a", "unseen": "missing", "nullable": True})],
+        [_columns({"name": "a", "unseen": "missing"}), _columns({"name": "a", "unseen": "missing", "nullable": False})],
+    ),
+    "two columns have one name": (
+        [_columns(*({"name": f"a{i}"} for i in range(200)))],
+        [_columns({"name": "a"}, {"name": "b"}, {"name": "a"})],
+    ),
+    "classNames has a name twice": (
+        [_table(classNames=[f"{i:064}" for i in range(200)])],
+        [_table(classNames=["a", "b", "a"])],
+    ),
+    "enum of all columns": (
+        [_columns(*({"name": f"a{i}", "enum": list(range(100))} for i in range(10)))],
+        [_columns(*({"name": f"a{i}", "enum": list(range(100))} for i in range(10)), {"name": "b", "enum": [1]})],
+    ),
+    "mediumConfidence": (
+        [_table(mediumConfidence=0.75), _table(highConfidence=0.6), _table(mediumConfidence=1, highConfidence=1)],
+        [_table(mediumConfidence=0.76), _table(highConfidence=0.59), _table(mediumConfidence=1, highConfidence=0.9)],
+    ),
+    "model.imageClassification.features is not known": (
+        [
+            _model(imageClassification={"features": True}),
+            document(model={**MODEL, "imageClassification": {"features": False}}, predictor={"runtime": "torchserve"}),
+        ],
+        [document(model={**MODEL, "imageClassification": {"features": True}}, predictor={"runtime": "torchserve"})],
+    ),
+    "class is only known for task custom": (
+        [own_class()],
+        [_model(**{"class": "a:B"}), document(model={"task": "tabular", "storageUri": _S3, "class": "a:B"})],
+    ),
+    "model.class is missing": (
+        [own_class(), document(model={"task": "custom"}, predictor={"runtime": "custom"})],
+        [document(model={"task": "custom"}), document(model={"task": "custom"}, predictor={"runtime": "torch"})],
+    ),
+    "predictor.runtime torchserve is only known": (
+        [document(predictor={"runtime": "torchserve"})],
+        [
+            document(model={"task": task, "storageUri": _S3}, predictor={"runtime": "torchserve"})
+            for task in ("object-detection", "tabular")
+        ],
+    ),
+    "predictor.precision is only known": (
+        [document(predictor={"precision": "bf16"}), document(predictor={"runtime": "torchserve", "precision": "fp32"})],
+        [
+            document(predictor={"runtime": "torchserve", "precision": "bf16"}),
+            document(model={"task": "tabular", "storageUri": _S3}, predictor={"precision": "int8"}),
+        ],
     ),
     "storageUri must not contain '..'": (
         [_model(storageUri="s3://a/.b/c.d")],
@@ -448,6 +670,10 @@ _DOCUMENTS: dict[str, Pair] = {
     "access lets nobody in": (
         [document(access={"apiKeys": {"secret": "keys"}})],
         [document(access={})],
+    ),
+    "clientAuth says who must show": (
+        [document(predictor={"tls": {"secretName": "a", "clientCaSecretName": "b", "clientAuth": "require"}})],
+        [document(predictor={"tls": {"secretName": "a", "clientAuth": "optional"}})],
     ),
     "rateLimiting says how rateLimits are counted": (
         [document(rateLimits=[{"requests": 1, "per": "second"}], rateLimiting={})],

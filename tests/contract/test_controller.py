@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.contract.controller_process import USER, ControllerProcess
+from tests.contract.deployments import apply, ready
 from tests.contract.spec_table import document
 from tests.control_plane.client import Api, ApiError, condition, eventually
 from tests.control_plane.plane import Cluster, ControlPlane
@@ -20,21 +21,13 @@ THEIRS = ("Deployment", "Service", "HorizontalPodAutoscaler", "ReplicaSet", "Pod
 MANY = 200
 
 
-def apply(api: Api, namespace: str, name: str = "cats", **spec: Any) -> Object:
-    made = document(name, **spec)
-    made["metadata"]["namespace"] = namespace
-    return api.apply(made)
-
-
-def ready(api: Api, namespace: str, name: str = "cats") -> bool:
-    mdep = api.get("ModelDeployment", namespace, name)
-    found = condition(mdep, "Ready")
-    return found.get("status") == "True" and found["observedGeneration"] == mdep["metadata"]["generation"]
-
-
 def reason(api: Api, namespace: str, kind: str, name: str = "cats") -> tuple[str, str]:
     found = condition(api.get("ModelDeployment", namespace, name), kind)
     return found.get("status", ""), found.get("reason", "")
+
+
+def types_of(api: Api, namespace: str) -> list[str]:
+    return [each["type"] for each in api.get("ModelDeployment", namespace, "cats")["status"]["conditions"]]
 
 
 def waited(check: Callable[[], Any], timeout_s: float = 30.0) -> float:
@@ -60,12 +53,9 @@ def test_one_resource_becomes_a_service_follows_an_edit_and_leaves_nothing_behin
     mdep = api.get("ModelDeployment", namespace, "cats")
     assert mdep["status"]["url"].startswith("http")
     assert mdep["status"]["version"] == "1"
-    assert [each["type"] for each in mdep["status"]["conditions"]] == [
-        "Accepted",
-        "PredictorReady",
-        "RoutesReady",
-        "Ready",
-    ]
+    assert types_of(api, namespace)[:4] == ["Accepted", "PredictorReady", "RoutesReady", "Ready"]
+    # Which a bare control plane does not serve; of kinds that came just now its discovery may tell late.
+    eventually(lambda: set(types_of(api, namespace)[4:]) <= {"ResourceMetricsUnavailable"})
     assert "finalizers" not in mdep["metadata"]
 
     apply(api, namespace, scaling={"minReplicas": 2, "maxReplicas": 3})
@@ -213,9 +203,8 @@ def test_edits_made_while_the_controller_is_down_are_seen_by_the_next_one(
     ("spec", "expected", "words"),
     [
         ({"cache": {"ttl": "5m"}}, "NotYetSupported", "spec.cache is not supported yet"),
-        ({"predictor": {"runtime": "torchserve"}}, "NotYetSupported", "spec.predictor.runtime: torchserve"),
+        ({"predictor": {"runtime": "custom"}}, "NotYetSupported", "spec.predictor.runtime: custom"),
         ({"scaling": {"minReplicas": 0}}, "NotYetSupported", "spec.scaling.minReplicas: 0"),
-        ({"model": {"task": "custom"}}, "NotYetSupported", "spec.model.task: custom"),
         (
             {"model": {"task": "image-classification", "storageUri": "file:///etc/passwd"}},
             "StorageUriForbidden",
@@ -326,7 +315,10 @@ def test_a_quota_refuses_in_the_api_servers_words_and_heals_by_itself(api: Api, 
     eventually(lambda: ready(api, namespace), timeout_s=60)
 
 
-def test_two_hundred_at_once_all_become_ready(api: Api, namespace: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(600)
+def test_two_hundred_at_once_all_become_ready_and_are_deleted_at_once_while_a_new_one_is_made(
+    api: Api, namespace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     started = time.perf_counter()
     for index in range(MANY):
         apply(api, namespace, f"m{index}")
@@ -342,9 +334,18 @@ def test_two_hundred_at_once_all_become_ready(api: Api, namespace: str, capsys: 
     for kind in ("InferenceService", "ServingRuntime", "ServiceAccount", "NetworkPolicy"):
         assert len(api.list(kind, namespace, labels=OWNER_LABEL)) == MANY
 
+    for index in range(MANY):
+        api.delete("ModelDeployment", namespace, f"m{index}")
+    apply(api, namespace, "fresh")
+    eventually(lambda: ready(api, namespace, "fresh"), timeout_s=120)
+    for kind in ("InferenceService", "ServingRuntime", "ServiceAccount", "NetworkPolicy"):
+        eventually(
+            lambda kind=kind: len(api.list(kind, namespace, labels=OWNER_LABEL)) == 1, timeout_s=240, interval_s=1
+        )
+
 
 def test_the_controller_may_do_no_more_than_it_must(controller: ControllerProcess, control_plane: Cluster) -> None:
-    forbidden = ["secrets", "configmaps", "nodes", "pods/exec"]
+    forbidden = ["secrets", "configmaps", "nodes", "pods/exec"]  # nodes may be listed, which `get` is not
     said = {
         what: control_plane.kubectl_run("auth", "can-i", "get", what, f"--as={USER}", "-A", check=False).strip()
         for what in forbidden
@@ -361,6 +362,8 @@ def test_rendered_objects_pass_kserves_own_schema(api: Api, namespace: str) -> N
         document(scaling={"replicas": 3}),
         document(model={"task": "image-classification", "storageUri": "hf://org/repo", "storageSecret": "s"}),
         document(predictor={"image": "a/b:1", "imagePullSecrets": ["x"]}, health={"liveness": {"periodSeconds": 3}}),
+        document(predictor={"runtime": "torchserve"}),
+        document(model={"task": "custom", "class": "harbour:Tides"}, predictor={"image": "a/b:1"}),
     ]
     for spec in specs:
         spec["metadata"]["namespace"] = namespace

@@ -39,10 +39,10 @@ def test_it_applies_waits_and_prints_the_url(moor_apply: Any, api: Api, namespac
 
 
 def test_what_it_waits_for_is_said_when_the_time_is_over(moor_apply: Any) -> None:
-    code, out, err = moor_apply(document(predictor={"image": "example.com/bad-image:1"}), "--wait", "--timeout=5")
+    code, out, err = moor_apply(document(predictor={"image": "example.com/bad-image:1"}), "--wait", "--timeout=20")
     assert code == 3
     assert "ImagePullFailed" in out
-    assert "was not ready within 5 s: ImagePullFailed" in err
+    assert "was not ready within 20 s: ImagePullFailed" in err
 
 
 def test_a_bad_spec_never_reaches_the_cluster(moor_apply: Any, api: Api, namespace: str) -> None:
@@ -54,7 +54,7 @@ def test_a_bad_spec_never_reaches_the_cluster(moor_apply: Any, api: Api, namespa
 
 def test_an_immutable_field_is_refused_in_the_servers_words(moor_apply: Any) -> None:
     assert moor_apply(document())[0] == 0
-    code, _, err = moor_apply(document(model={"task": "custom"}))
+    code, _, err = moor_apply(document(model={"task": "custom", "class": "harbour:Tides"}))
     assert code == 2
     assert "task cannot be changed" in err
     assert "Traceback" not in err

@@ -86,6 +86,28 @@ def test_a_misspelt_field_is_named_by_both(api: Api) -> None:
     assert 'unknown field "spec.scaling.minReplica"' in api.judge(PATH, spec)["message"]
 
 
+def test_a_misspelt_field_of_a_client_that_asks_for_no_check_is_left_out(api: Api) -> None:
+    taken = api.request("POST", PATH, document(scaling={"minReplica": 1}), dryRun="All")
+    assert "minReplica" not in taken["spec"]["scaling"]
+
+
+@pytest.mark.parametrize(
+    "field", ["podTemplate", "hostNetwork", "nodeName", "serviceAccountName", "securityContext", "volumes", "env"]
+)
+def test_a_pod_of_ones_own_making_cannot_be_asked_for(api: Api, field: str) -> None:
+    spec = document(predictor={field: {}})
+    with pytest.raises(InvalidDeploymentError, match=f'unknown field "spec.predictor.{field}"'):
+        check(spec)
+    assert f'unknown field "spec.predictor.{field}"' in api.judge(PATH, spec)["message"]
+
+
+def test_a_number_that_is_none_is_refused_by_both(api: Api) -> None:
+    for number in (1e309, float("nan")):
+        spec = document(scaling={"minReplicas": number})
+        assert our_causes(spec)
+        assert api.judge(PATH, spec)["kind"] == "Status"
+
+
 @pytest.mark.parametrize(
     "scaling",
     [

@@ -16,7 +16,11 @@ POLICY = {
     "omitStages": ["RequestReceived"],
     "omitManagedFields": True,
     "rules": [
-        {"level": "None", "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]},
+        {
+            "level": "None",
+            "namespaces": ["kube-system", "kube-node-lease"],
+            "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}],
+        },
         {"level": "Metadata"},
     ],
 }
@@ -24,7 +28,7 @@ POLICY = {
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request: `resource` is such as `deployments` or `pods/status`, `code` the HTTP status."""
+    """One finished request: `resource` is such as `deployments` or `pods/status`, `code` the HTTP status, `at` RFC 3339."""
 
     user: str
     verb: str
@@ -33,6 +37,8 @@ class Request:
     name: str
     code: int
     user_agent: str
+    group: str = ""
+    at: str = ""
 
 
 class AuditLog:
@@ -49,16 +55,24 @@ class AuditLog:
         if not self.path.exists():
             return []
         with self.path.open("rb") as log:
-            log.seek(since)
+            log.seek(max(0, since - 1))
             lines = log.read().split(b"\n")
+        if since:
+            del lines[0]  # of before: the newline at its end, or what was still to be written of it
         return [_request(json.loads(line)) for line in lines[:-1] if line]  # the last line may be half written
 
     def writes(self, since: int = 0, user: str | None = None, namespace: str | None = None) -> list[Request]:
-        """Requests that would change something (refused ones too), by one user and in one namespace if given."""
+        """Requests that would change something (refused ones too), by one user and in one namespace if given.
+
+        Without the renewals of leases, which go on as long as somebody leads.
+        """
         return [
             each
             for each in self.requests(since)
-            if each.verb in WRITES and user in (None, each.user) and namespace in (None, each.namespace)
+            if each.verb in WRITES
+            and each.resource != "leases"
+            and user in (None, each.user)
+            and namespace in (None, each.namespace)
         ]
 
 
@@ -73,4 +87,6 @@ def _request(event: dict) -> Request:
         name=target.get("name", ""),
         code=event.get("responseStatus", {}).get("code", 0),
         user_agent=event.get("userAgent", ""),
+        group=target.get("apiGroup", ""),
+        at=event.get("requestReceivedTimestamp", ""),
     )

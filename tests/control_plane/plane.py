@@ -9,6 +9,7 @@ The order matters: the controller-manager's garbage collector looks for new kind
 comes after it leaves orphans for that long.
 """
 
+import base64
 import json
 import shutil
 import ssl
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +184,25 @@ class ControlPlane(Cluster):
         self._processes[index].stop()
         self._processes[index] = self._start_api_server()
         self._wait_ready(self._processes[index])
+
+    def compact(self) -> None:
+        """Have etcd forget all versions but the last, as the API server does every five minutes."""
+        key = base64.b64encode(b"\0").decode()
+        revision = self._etcd("range", {"key": key, "limit": "1", "keys_only": True})["header"]["revision"]
+        self._etcd("compaction", {"revision": revision, "physical": True})
+
+    def _etcd(self, call: str, body: dict[str, object]) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._etcd_port}/v3/kv/{call}"
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def server_certificate(self) -> tuple[Path, Path]:
+        """A certificate for loopback, of the authority that every kubeconfig of this cluster trusts, and its key."""
+        return self._server.certificate_path, self._server.key_path
+
+    def process(self, name: str) -> Process:
+        """One of our own, such as `etcd`: for a test that pauses it."""
+        return next(process for process in self._processes if process.name == name)
 
     def _start_once(self) -> None:
         started = time.perf_counter()

@@ -14,12 +14,12 @@ from typing import Any, Final
 from moorage.access.errors import AccessError
 from moorage.access.gate import Gate
 from moorage.access.principal import ANONYMOUS, PRINCIPAL, Principal
-from moorage.access.routes import Routes
+from moorage.access.routes import Route, Routes
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[object]]
 Refuse = Callable[[Scope, Receive, Send, AccessError], Awaitable[object]]
 
 ROUTE: Final = "moorage.route"
@@ -36,27 +36,36 @@ class Access:
         self._routes = routes
         self._refuse = refuse
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[object]:
+        """ASGI. No coroutine of its own: the calls of known callers go on in the application's."""
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return  # a WebSocket has no route here: a server that gets no answer closes it
-        gate = self._gate
-        headers = scope["headers"]
+            # A WebSocket has no route here: a server that gets no answer closes it.
+            return self._app(scope, receive, send) if scope["type"] == "lifespan" else _nothing()
         route = scope[ROUTE] = self._routes.find(scope["method"], scope["path"])
-        principal = gate.known(headers)
+        principal = self._gate.known(scope["headers"])
+        if principal is None:
+            return self._look(scope, receive, send, route)
+        return self._judge(scope, receive, send, route, principal)
+
+    async def _look(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
         try:
-            if principal is None:
-                principal = await self._unknown(headers, needed=route.role is not None)
-            if (role := route.role) is not None and not (principal.may(role) and principal.models is None):
-                gate.permit(principal, role, route.model)
+            principal = await self._unknown(scope["headers"], needed=route.role is not None)
         except AccessError as error:
             await self._refuse(scope, receive, send, error)
             return
+        await self._judge(scope, receive, send, route, principal)
+
+    def _judge(
+        self, scope: Scope, receive: Receive, send: Send, route: Route, principal: Principal
+    ) -> Awaitable[object]:
+        if (role := route.role) is not None and not (principal.models is None and principal.may(role)):
+            try:
+                self._gate.permit(principal, role, route.model)
+            except AccessError as error:
+                return self._refuse(scope, receive, send, error)
         scope[PRINCIPAL] = principal
-        scope["headers"] = gate.without_credentials(headers)
-        await self._app(scope, receive, _without_details(send) if principal is ANONYMOUS else send)
+        scope["headers"] = self._gate.without_credentials(scope["headers"])
+        return self._app(scope, receive, _without_details(send) if principal is ANONYMOUS else send)
 
     async def _unknown(self, headers: list[tuple[bytes, bytes]], *, needed: bool) -> Principal:
         try:
@@ -65,6 +74,10 @@ class Access:
             if needed:
                 raise
             return ANONYMOUS  # a probe with an old key is a probe
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _without_details(send: Send) -> Send:

@@ -59,13 +59,12 @@ class Gate:
 
     def known(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal | None:
         """The caller, if these headers' credentials have been verified a moment ago. Names are in lower case."""
-        wanted = self._headers
-        presented = None
-        for name, value in headers:
-            if name in wanted:
+        hidden, presented = self._headers, None
+        for header in headers:
+            if header[0] in hidden:
                 if presented is not None:
                     return None
-                presented = name + b":" + value
+                presented = b":".join(header)
         if presented is None:
             return None
         found = self._verified.get(keys.digest(presented))

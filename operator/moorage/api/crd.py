@@ -91,7 +91,12 @@ def _root_schema() -> Schema:
             "kind": {"type": "string", "description": KIND},
             "metadata": {"type": "object"},
             "spec": {**_object_schema(Spec), "description": "What is wanted."},
-            "status": {**_object_schema(Status), "description": "What is. Written by the operator alone."},
+            "status": {
+                **_object_schema(Status),
+                "description": "What is. Written by the operator alone.",
+                # Before the operator's first look: no generation. Without it tools by the kstatus rules say Current.
+                "default": {"observedGeneration": -1},
+            },
         },
         _VALIDATIONS: [_validation(rule) for rule in ModelDeployment.rules],
     }

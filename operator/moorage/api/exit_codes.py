@@ -15,7 +15,8 @@ class ExitCode(IntEnum):
     INTERNAL = (
         1,
         "A defect of Moorage itself: the log has the traceback, please report it. Of the predictor also: a model hung. Of "
-        "`moor conformance`: a case failed.",
+        "`moor conformance`: a case failed. Of `moor explain`: the model is not ready. "
+        "Of `moor diff`: something would change.",
     )
     INVALID_INPUT = 2, "What was given cannot work: options, the YAML file, a missing or corrupt weight file."
     UNAVAILABLE = 3, "Something needed is not there: a port is taken, a cluster or a model store does not answer."

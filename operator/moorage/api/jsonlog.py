@@ -1,6 +1,7 @@
 """One JSON object a line on stderr: time, level, logger, message, and whatever fields the caller gave.
 
-The log of every Moorage process. CR and LF cannot get out of a JSON string, so no value can forge a line.
+The log of every Moorage process. CR and LF cannot get out of a JSON string, so no value can forge a line. What a line is
+about is in `namespace` and `name`; callers say `object` for the latter, since `logging` keeps `name` for itself.
 """
 
 import json
@@ -22,7 +23,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")},
+            **{
+                "name" if key == "object" else key: value
+                for key, value in vars(record).items()
+                if key not in _STANDARD and not key.startswith("_")
+            },
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

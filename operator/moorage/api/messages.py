@@ -118,7 +118,7 @@ def _message(path: str, item: Any) -> str:
         "less_than_equal": ("le", "less than or equal to"),
     }.get(kind)
     if bound:
-        return f"Invalid value: {_shown(given)}: {path} in body should be {bound[1]} {context[bound[0]]}"
+        return f"Invalid value: {_shown(given)}: {path} in body should be {bound[1]} {context[bound[0]]:.10g}"
     if kind == "string_too_long":
         return f"Too long: may not be more than {context['max_length']} bytes"
     if kind == "string_too_short":

@@ -201,7 +201,7 @@ RECONCILES: Final = Metric(
     "counter",
     "controller",
     ("outcome",),
-    "Reconciliations by outcome: changed, unchanged, refused, retry, gone.",
+    "Reconciliations by outcome: changed, unchanged, refused, retry, gone, left_alone.",
 )
 RECONCILE_DURATION: Final = Metric(
     "moorage_reconcile_duration_seconds", "histogram", "controller", (), "Time of one reconciliation.", _API_S
@@ -219,6 +219,62 @@ MODEL_DEPLOYMENTS: Final = Metric(
     "controller",
     ("ready",),
     "ModelDeployments by the status of their Ready condition.",
+)
+QUEUE_WAIT: Final = Metric(
+    "moorage_reconcile_wait_seconds",
+    "histogram",
+    "controller",
+    (),
+    "For how long a ModelDeployment was due before a worker took it.",
+    _API_S,
+)
+QUEUE_DEPTH: Final = Metric(
+    "moorage_reconcile_queue_depth", "gauge", "controller", (), "ModelDeployments that are due or in work."
+)
+QUEUE_OLDEST: Final = Metric(
+    "moorage_reconcile_queue_oldest_seconds",
+    "gauge",
+    "controller",
+    (),
+    "For how long the one that waits longest has been due.",
+)
+KNOWN_OBJECTS: Final = Metric(
+    "moorage_known_objects",
+    "gauge",
+    "controller",
+    ("kind",),
+    "Objects that the controller knows of: ModelDeployments, what it made for them, and KServe's Deployments and pods.",
+)
+WATCH_SILENCE: Final = Metric(
+    "moorage_watch_silence_seconds",
+    "gauge",
+    "controller",
+    ("resource",),
+    "Time since the API server last said anything of these; over 90 s the controller is not ready.",
+)
+WATCH_LISTS: Final = Metric(
+    "moorage_watch_lists_total",
+    "counter",
+    "controller",
+    ("resource",),
+    "Lists of these: one at the start, and one after each interruption of a watch.",
+)
+WATCH_MISSED: Final = Metric(
+    "moorage_watch_missed_total",
+    "counter",
+    "controller",
+    (),
+    "Changes of ModelDeployments that no watch had told of, found by counting them once a minute.",
+)
+LEADS: Final = Metric(
+    "moorage_leader", "gauge", "controller", (), "1 in the controller that holds the lease and writes, 0 in a standby."
+)
+LEFT_ALONE: Final = Metric(
+    "moorage_namespaces_left_alone",
+    "gauge",
+    "controller",
+    (),
+    "Namespaces in which nothing is done, because another installation's policy refuses a status there.",
 )
 
 METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -15,9 +15,13 @@ from typing import Any, Final, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from moorage.api.access import ACCESS_FROM_ENV, AccessSettings
+from moorage.api.engines import PRECISIONS_OF, EngineSettings
 from moorage.api.limits import RequestLimits
+from moorage.api.pictures import PictureSettings
 from moorage.api.rate_limits import RateLimitSettings
+from moorage.api.tabular import TabularSettings
 from moorage.api.telemetry import TelemetrySettings
+from moorage.api.tls import TlsSettings
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
@@ -28,22 +32,28 @@ MODEL_DIR: Final = "/mnt/models"
 """Where KServe's storage initializer puts the files of `storageUri`."""
 
 LIVE_PATH: Final = "/v2/health/live"
+READY_PATH: Final = "/v2/health/ready"
 """Answers 200 as long as the process serves; used by the liveness and startup probes."""
 
 MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-ARCHITECTURE_PATTERN: Final = r"^timm/[a-z0-9][a-z0-9_.]{0,98}$"
+ARCHITECTURE_PATTERN: Final = r"^(timm|torchvision|ultralytics)/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
-TASK_PATTERN: Final = r"^(image-classification|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
+BUILT_IN_TASKS: Final = ("image-classification", "object-detection", "tabular")
+"""What the predictor does by itself; each is a row of the predictor's `tasks/table.py`."""
+TASK_PATTERN: Final = rf"^({'|'.join(BUILT_IN_TASKS)}|[^:\x00]+:[A-Za-z_][A-Za-z0-9_]*)$"
 
-_REPEATED: Final = frozenset({"storage_allow_hosts", "preload", "jwt_algorithms", "rate_limit", "trusted_proxies"})
-_PRECISIONS_OF: Final = {
-    "auto": ("fp32", "bf16", "fp16", "int8", "auto"),
-    "eager": ("fp32", "bf16", "fp16", "auto"),
-    "compile": ("fp32", "bf16"),
-    "aot": ("fp32", "bf16", "auto"),
-    "onnxruntime": ("fp32", "auto"),
-    "openvino": ("fp32", "bf16", "int8", "auto"),
-}
+_REPEATED: Final = frozenset(
+    {
+        "class_name",
+        "column",
+        "jwt_algorithms",
+        "preload",
+        "rate_limit",
+        "storage_allow_hosts",
+        "trusted_proxies",
+        "trusted_type",
+    }
+)
 _FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG", **ACCESS_FROM_ENV}
 
 
@@ -52,7 +62,16 @@ def ready_path(model_name: str) -> str:
     return f"/v2/models/{model_name}/ready"
 
 
-class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, RequestLimits):
+class PredictorSettings(
+    TabularSettings,
+    PictureSettings,
+    EngineSettings,
+    TlsSettings,
+    TelemetrySettings,
+    RateLimitSettings,
+    AccessSettings,
+    RequestLimits,
+):
     """Everything that one predictor process is told. Immutable; unknown options are an error."""
 
     model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
@@ -61,12 +80,19 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
     )
     task: str = Field(
         pattern=TASK_PATTERN,
-        description="`image-classification`, or a class of yours as `package.module:Class` or `path/to/file.py:Class`.",
+        description="`image-classification`, `object-detection`, `tabular`, or a class of yours as `package.module:Class` or "
+        "`path/to/file.py:Class`.",
+    )
+    runtime: Literal["torch", "torchserve"] = Field(
+        default="torch",
+        description="What runs the network of task image-classification: the predictor itself, or a TorchServe process below it, "
+        "with extra torchserve and Java 17.",
     )
     architecture: str | None = Field(
         default=None,
         pattern=ARCHITECTURE_PATTERN,
-        description="`timm/NAME`; read from the model's config.json if absent.",
+        description="`timm/NAME`, or for object-detection `torchvision/NAME` or `ultralytics/NAME`; read from the model's "
+        "config.json if absent.",
     )
     model_dir: str | None = Field(
         default=None, min_length=1, description="A local folder (or one weight file) that already holds the model."
@@ -119,26 +145,7 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
     grpc_server: Literal["auto", "grpcio", "native"] = Field(
         default="auto",
         description="`native` does gRPC's HTTP/2 in Rust, with extra fast-grpc and without TLS; `auto` takes it where it is "
-        "installed and TLS is off.",
-    )
-    tls_cert_file: str | None = Field(
-        default=None,
-        min_length=1,
-        description="PEM file with the listeners' certificate, and those up to its authority. With --tls-key-file it makes HTTP "
-        "and gRPC speak TLS 1.2 or newer. Files that change are taken up without a restart.",
-    )
-    tls_key_file: str | None = Field(
-        default=None, min_length=1, description="PEM file with the certificate's key, not encrypted."
-    )
-    tls_client_ca_file: str | None = Field(
-        default=None,
-        min_length=1,
-        description="PEM file with the authorities of clients' certificates: clients must show one (mTLS).",
-    )
-    tls_client_auth: Literal["require", "optional"] = Field(
-        default="require",
-        description="`optional`: a client may come without a certificate, but not with one of another authority. gRPC then asks "
-        "for none.",
+        "installed, TLS is off and nobody is asked for a key.",
     )
     workers: int = Field(
         default=1, ge=1, le=64, description="Processes that share the two ports, each with the model in its own memory."
@@ -177,8 +184,8 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
         default=None,
         ge=1,
         le=1024,
-        description="Most rows of one forward pass. Without it 8 for image-classification, and 1, which is no batching, "
-        "for a class of yours.",
+        description="Most rows of one forward pass. Without it 8 for image-classification, 4 for object-detection, 64 for tabular, 8 "
+        "for a class of yours with decode, batch or encode, and 1, which is no batching, for others.",
     )
     max_queue_delay_ms: float = Field(
         default=0.0,
@@ -196,31 +203,6 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
         description="Number format of the forward pass. `auto` measures what this machine has, and takes the fastest that "
         "answers as fp32 does.",
     )
-    engine: Literal["auto", "eager", "compile", "aot", "onnxruntime", "openvino"] | None = Field(
-        default=None,
-        description="What runs the forward pass; `auto` measures those that are installed. Without it torch itself (eager), "
-        "for int8 openvino.",
-    )
-    engine_cache_dir: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Folder for what engines have built and measured, so that the next start need not. Without it "
-        "moorage/engines in the user's cache folder.",
-    )
-    auto_budget_s: float = Field(
-        default=60.0, ge=1, le=3600, description="How long `auto` may measure before it takes the best so far."
-    )
-    calibration_dir: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Folder of images as the model will see them: int8 is calibrated with them and every candidate compared "
-        "on them. Without it generated ones, which is worse.",
-    )
-
-    top_k: int = Field(default=5, ge=1, le=1000, description="How many classes an answer lists.")
-    max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="Largest encoded image, bytes.")
-    max_image_side: int = Field(default=4096, ge=1, le=65535, description="Largest width and largest height, pixels.")
-
     on_load_failure: Literal["exit", "stay"] = Field(
         default="exit",
         description="What a model that cannot be loaded leads to: the process ends with the reason, or stays, live and not "
@@ -256,7 +238,7 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
                     "expected none of --model-dir, --storage-uri and --sha256 with --model-repository: those are of one model"
                 )
             return self
-        if self.task != "image-classification" and not (self.model_dir and self.storage_uri):
+        if not self.built_in and not (self.model_dir and self.storage_uri):
             return self  # a class of one's own may need no files
         if (self.model_dir is None) == (self.storage_uri is None):
             raise ValueError("expected exactly one of --model-dir, --storage-uri and --model-repository")
@@ -276,23 +258,39 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
     @model_validator(mode="after")
     def _a_class_computes_by_itself(self) -> Self:
         if self.task != "image-classification" and (self.precision != "fp32" or self.engine):
-            raise ValueError("expected neither --precision nor --engine with a class of yours: its own code decides")
+            whose = (
+                "another task than image-classification" if self.built_in else "a class of yours: its own code decides"
+            )
+            raise ValueError(f"expected neither --precision nor --engine with {whose}")
+        return self
+
+    @model_validator(mode="after")
+    def _torchserve_classifies_images(self) -> Self:
+        if self.runtime == "torch":
+            return self
+        if self.task != "image-classification" or self.model_repository is not None:
+            raise ValueError("expected one model of --task=image-classification with --runtime=torchserve")
+        if self.precision != "fp32" or self.engine or self.features == "on":
+            raise ValueError("expected neither --precision, --engine nor --features=on with --runtime=torchserve")
+        if self.workers > 1:
+            raise ValueError("expected --workers=1 with --runtime=torchserve: each would start a TorchServe of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_of_tables(self) -> Self:
+        stated = ("column", "class_name", "model_output", "trusted_type", "allow_unsafe_formats")
+        if self.task != "tabular" and (found := [name for name in stated if getattr(self, name)]):
+            raise ValueError(f"expected --task=tabular with --{found[0].replace('_', '-')}")
         return self
 
     @model_validator(mode="after")
     def _the_engine_has_the_precision(self) -> Self:
-        if self.engine and self.precision not in (known := _PRECISIONS_OF[self.engine]):
+        if self.engine and self.precision not in (known := PRECISIONS_OF[self.engine]):
             raise ValueError(f"expected --precision {', '.join(known)} with --engine={self.engine}")
         return self
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("expected both of --tls-cert-file and --tls-key-file, or neither")
-        if self.tls_client_ca_file and self.tls_cert_file is None:
-            raise ValueError("expected --tls-cert-file and --tls-key-file with --tls-client-ca-file")
-        if self.tls_client_auth != "require" and self.tls_client_ca_file is None:
-            raise ValueError("expected --tls-client-ca-file with --tls-client-auth")
+    def _tls_has_a_server(self) -> Self:
         if self.tls_cert_file and self.grpc_server == "native":
             raise ValueError("expected --grpc-server=grpcio or auto with --tls-cert-file: the native server has no TLS")
         return self
@@ -304,6 +302,11 @@ class PredictorSettings(TelemetrySettings, RateLimitSettings, AccessSettings, Re
                 "expected --workers=1 with --control-endpoints: a call reaches only one of several workers"
             )
         return self
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the predictor does the task by itself; otherwise it is a class of the user's."""
+        return self.task in BUILT_IN_TASKS
 
     def argv(self) -> list[str]:
         """Command-line options, one word each (`--name=value`), in declaration order; defaults are left out."""

@@ -93,11 +93,12 @@ class RateLimitSettings(BaseModel):
         "everything through; `closed` answers 503 with Retry-After.",
     )
     rate_limit_store_timeout_ms: float = Field(
-        default=50.0,
+        default=40.0,
         gt=0,
         le=10_000,
         allow_inf_nan=False,
-        description="How long a call waits for Redis at most, before that counts as no answer.",
+        description="How long a call waits for Redis at most, before that counts as no answer; what the event loop needs besides "
+        "comes to a few milliseconds more.",
     )
     rate_limit_replicas: int = Field(
         default=1,

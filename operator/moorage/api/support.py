@@ -7,8 +7,8 @@ from moorage.api.v1alpha1 import ModelDeployment, NotYetSupported, Section
 
 # Values of supported fields that nothing acts on yet: (path, the values that are acted on).
 _VALUES: tuple[tuple[str, frozenset[Any]], ...] = (
-    ("spec.model.task", frozenset({"image-classification"})),
-    ("spec.predictor.runtime", frozenset({"torch"})),
+    ("spec.model.task", frozenset({"image-classification", "object-detection", "tabular", "custom"})),
+    ("spec.predictor.runtime", frozenset({"torch", "torchserve"})),
     ("spec.scaling.scaleMetric", frozenset({None, "cpu", "memory"})),
 )
 

@@ -46,3 +46,11 @@ class TelemetrySettings(BaseModel):
         description="Where traces are sent over OTLP (HTTP), for instance http://otel-collector:4318; with extra otel. Without "
         "it OTEL_EXPORTER_OTLP_ENDPOINT, and if that is not set either, there are none.",
     )
+    otel_sample_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Which share of the requests is recorded in traces where their callers have not decided it. Without it "
+        "OTEL_TRACES_SAMPLER, and if that is not set either, all are.",
+    )

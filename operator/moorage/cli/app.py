@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterable
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +9,11 @@ import typer
 
 from moorage import __version__
 from moorage.api import ExitCode
+from moorage.api.child import python
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT
 from moorage.cli.files import UserError, model_deployments
+from moorage.cli.init.kinds import KINDS
+from moorage.cli.install import install, namespaces_of
 from moorage.cli.keys import keys
 
 app = typer.Typer(
@@ -55,7 +56,8 @@ def up(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def serve(context: typer.Context) -> None:
     """Run the predictor alone, with the options that a pod would get. `moor serve --help` lists them."""
-    os.execv(sys.executable, [sys.executable, "-m", "moorage_predictor", *context.args])  # noqa: S606 - argv list, our own module
+    command = python("-m", "moorage_predictor", *context.args)
+    os.execv(command[0], command)  # noqa: S606 - argv list, our own module
 
 
 @app.command()
@@ -79,16 +81,32 @@ def validate(files: Annotated[list[Path], typer.Argument(help="YAML files.", sho
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the ModelDeployment.", show_default=False)],
-    storage_uri: Annotated[str, typer.Option(help="Where the weights are.")] = "s3://BUCKET/PATH",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=f"Name of the ModelDeployment; or {', '.join(KINDS)}: a small model, trained here.", show_default=False
+        ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where a model trained here goes; ./NAME if not given.", show_default=False)
+    ] = None,
+    storage_uri: Annotated[str | None, typer.Option(help="Where the weights are.", show_default=False)] = None,
     architecture: Annotated[str | None, typer.Option(help="timm/NAME, where no config.json names it.")] = None,
 ) -> None:
-    """Print a commented ModelDeployment to start from."""
-    from moorage.api import InvalidDeploymentError
-    from moorage.cli.init import scaffold
+    """Print a commented ModelDeployment to start from; or train a small model to try, with its ModelDeployment."""
+    if kind := KINDS.get(name):
+        from moorage.cli.init.command import init
 
+        if storage_uri or architecture:
+            raise UserError(f"moor init {name} trains a model of its own: it takes no --storage-uri or --architecture")
+        raise typer.Exit(init(kind, folder or Path(name)))
+    from moorage.api import InvalidDeploymentError
+    from moorage.cli.init.blank import scaffold
+
+    if folder is not None:
+        raise UserError(f"moor init: a FOLDER goes with one of {', '.join(KINDS)}, found {name!r}")
     try:
-        typer.echo(scaffold(name, storage_uri, architecture), nl=False)
+        typer.echo(scaffold(name, storage_uri or "s3://BUCKET/PATH", architecture), nl=False)
     except InvalidDeploymentError as error:
         raise UserError(str(error)) from error
 
@@ -112,6 +130,50 @@ def apply(
     from moorage.cli.screen import console
 
     raise typer.Exit(apply(file, namespace, timeout if wait else None, console()))
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of the ModelDeployment.", show_default=False)],
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Its namespace; else that of the kubeconfig.")
+    ] = None,
+    output: Annotated[
+        Literal["text", "json"], typer.Option("--output", "-o", help="For people or for programs.")
+    ] = "text",
+) -> None:
+    """Show why a model in the cluster is ready or not: its objects as a tree, with the cause marked. Code 1 if it is not."""
+    try:
+        from moorage.cli.explain.command import explain
+    except ModuleNotFoundError as error:
+        raise UserError(f"moor explain needs {error.name}: pip install 'moorage[cli]'", ExitCode.UNAVAILABLE) from error
+    from moorage.cli.screen import console
+
+    raise typer.Exit(explain(name, namespace, output, console()))
+
+
+@app.command()
+def diff(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file with ModelDeployments; without it those of the namespace, as they are."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Namespace, if the file names none.")
+    ] = None,
+    operator_namespace: Annotated[
+        str, typer.Option(help="Where the operator runs: what is rendered depends on its options.")
+    ] = "moorage-system",
+) -> None:
+    """Show what a file, or this version of Moorage, would change in the cluster, and whose pods it would replace. Code 1 if any."""
+    try:
+        from moorage.cli.diff.command import DiffOptions, diff
+    except ModuleNotFoundError as error:
+        raise UserError(f"moor diff needs {error.name}: pip install 'moorage[cli]'", ExitCode.UNAVAILABLE) from error
+    from moorage.cli.screen import console
+
+    commands = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - of a group, which app is
+    raise typer.Exit(diff(DiffOptions(file, namespace, operator_namespace), commands["controller"], console()))
 
 
 @app.command()
@@ -235,6 +297,9 @@ def cold_start(
 @app.command()
 def controller(
     predictor_image: Annotated[str | None, typer.Option(help="Image of the predictor pods.")] = None,
+    torchserve_image: Annotated[
+        str | None, typer.Option(help="The same for models with predictor.runtime torchserve.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /healthz, /readyz and /metrics.")] = 8085,
     log_level: Annotated[
@@ -254,42 +319,66 @@ def controller(
         list[int] | None, typer.Option(help="Ports of model stores, and of tokens' issuers; 443 by default.")
     ] = None,
     network_policies: Annotated[bool, typer.Option(help="Make a NetworkPolicy for each model.")] = True,
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Look after the models of this namespace; may be repeated. All by default.")
+    ] = None,
+    leader_elect: Annotated[
+        bool, typer.Option(help="Write only while this controller holds the lease; needed where there are several.")
+    ] = True,
+    lease_namespace: Annotated[
+        str | None, typer.Option(help="Where the lease is; by default the pod's namespace, else moorage-system.")
+    ] = None,
+    watch_idle: Annotated[
+        float, typer.Option(min=2, max=600, help="Seconds that a watch may be silent before it is opened anew.")
+    ] = 60.0,
+    profiling: Annotated[
+        bool, typer.Option("--profiling", help="Answer /debug/profile and /debug/tasks to whoever reaches the port.")
+    ] = False,
 ) -> None:
     """Run the operator: keep a cluster equal to its ModelDeployments."""
-    try:
+    from moorage.cli.render_options import RenderOptions
+
+    options = RenderOptions(
+        predictor_image,
+        torchserve_image,
+        gateway_namespace,
+        prometheus_namespace,
+        node_cidr,
+        storage_cidr,
+        storage_port,
+        network_policies,
+    )
+    render, namespaces = options.settings(), namespaces_of("--namespace", namespace or ())
+    try:  # once the options are known to be good: it takes a second
         from moorage.controller.process import ControllerSettings, main
     except ModuleNotFoundError as error:
         raise UserError(
             f"the controller needs {error.name}: pip install 'moorage[operator]'", ExitCode.UNAVAILABLE
         ) from error
-    from moorage.render import NetworkSettings, RenderSettings
-
-    defaults = NetworkSettings()
-    network = NetworkSettings(
-        enabled=network_policies,
-        gateway_namespace=gateway_namespace,
-        prometheus_namespace=prometheus_namespace,
-        node_cidrs=_networks("--node-cidr", node_cidr or ()),
-        storage_cidrs=_networks("--storage-cidr", storage_cidr or defaults.storage_cidrs),
-        storage_ports=tuple(storage_port or defaults.storage_ports),
+    raise typer.Exit(
+        main(
+            ControllerSettings(
+                render=render,
+                host=host,
+                port=port,
+                log_level=log_level,
+                namespaces=namespaces,
+                leader_elect=leader_elect,
+                lease_namespace=lease_namespace,
+                watch_idle_s=watch_idle,
+                profiling=profiling,
+            )
+        )
     )
-    settings = RenderSettings(predictor_image=predictor_image or RenderSettings().predictor_image, network=network)
-    raise typer.Exit(main(ControllerSettings(render=settings, host=host, port=port, log_level=log_level)))
+
+
+app.command()(install)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _networks(option: str, texts: Iterable[str]) -> tuple[str, ...]:
-    for text in texts:
-        try:
-            ip_network(text)
-        except ValueError as error:
-            raise UserError(f"{option}: expected a network such as 10.0.0.0/8, found {text!r}: {error}") from error
-    return tuple(texts)
 
 
 def main() -> None:

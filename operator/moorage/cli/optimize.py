@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from moorage.api import ExitCode, PredictorSettings
+from moorage.api.child import python
 from moorage.cli import screen
 from moorage.cli.files import UserError
 
@@ -48,13 +49,7 @@ def optimize(options: OptimizeOptions) -> ExitCode:
             f"moor optimize needs {', '.join(missing)}: pip install 'moorage[predictor,openvino]'", ExitCode.UNAVAILABLE
         )
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "moorage_predictor.optimize",
-            f"--package={options.folder}",
-            *_settings(options).argv(),
-        ],
+        python("-m", "moorage_predictor.optimize", f"--package={options.folder}", *_settings(options).argv()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import IO
 
 from moorage.api import ExitCode, LoadProgress, PredictorSettings
+from moorage.api.child import python
 from moorage.api.predictor import ready_path
 from moorage.cli.files import UserError
 
@@ -41,7 +42,7 @@ class PredictorProcess:
         self._settings, self._on_progress, self._on_line = settings, on_progress, on_line
         self._told_ready = threading.Event()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "moorage_predictor", *settings.argv()],
+            python("-m", "moorage_predictor", *settings.argv()),
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

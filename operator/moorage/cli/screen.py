@@ -98,15 +98,33 @@ def predictions(photo: Path, answer: dict[str, Any]) -> RenderableType:
     return table
 
 
-def curl_lines(url: str, model: str, photo: Path, *, with_key: bool = False) -> tuple[str, str]:
+def detections(photo: Path, answer: dict[str, Any]) -> RenderableType:
+    """What was found in one photo, the surest first; boxes in whole pixels."""
+    title = f"{photo.name}, {answer['width']}x{answer['height']}"
+    table = Table(title=Text(title), title_style="bold", title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("found", style="cyan")
+    table.add_column("score", justify="right")
+    table.add_column("left, top - right, bottom", justify="right")
+    for item in answer["detections"]:
+        left, top, right, bottom = (round(side) for side in item["box"])
+        table.add_row(Text(str(item["label"])), f"{float(item['score']):.4f}", f"{left}, {top} - {right}, {bottom}")
+    if not answer["detections"]:
+        table.add_row(Text("nothing", style="dim"))
+    return table
+
+
+def curl_lines(
+    url: str, model: str, photo: Path, *, with_key: bool = False, own_class: bool = False
+) -> tuple[str, str]:
     """Shell lines that ask V1 and V2 for the same photo. The body goes through a pipe: a photo is too long for an argument.
-    With a key they take it from the variable KEY."""
+    With a key they take it from the variable KEY. To a class of the user's V2 says that the text stands for bytes."""
     encoded = f"base64 < {shlex.quote(str(photo))} | tr -d '\\n'"
     head = "-s -H 'Content-Type: application/json' --data-binary @-"
     if with_key:
         head += ' -H "X-API-Key: $KEY"'
     v1 = f"""(printf '{{"instances":[{{"b64":"'; {encoded}; printf '"}}]}}') | curl {head} {url}/v1/models/{model}:predict"""
-    opening = '{"inputs":[{"name":"image","datatype":"BYTES","shape":[1],"data":["'
+    said = '"parameters":{"content_type":"base64"},' if own_class else ""
+    opening = f'{{"inputs":[{{"name":"image","datatype":"BYTES","shape":[1],{said}"data":["'
     v2 = f"""(printf '{opening}'; {encoded}; printf '"]}}]}}') | curl {head} {url}/v2/models/{model}/infer"""
     return v1, v2
 

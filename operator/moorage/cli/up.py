@@ -5,28 +5,30 @@ validate -> show what a cluster would get -> start the predictor -> wait until i
 
 import base64
 import json
-import os
 import signal
-import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
-from moorage.cli import screen
+from moorage.api.signal_event import SignalEvent
+from moorage.cli import screen, up_table
 from moorage.cli.files import UserError, one_model_deployment
 from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, relay
+from moorage.cli.steps import Steps
 from moorage.cli.up_access import LocalAccess, local_access
 from moorage.render import local_settings, refusal, render
 
 SAMPLE_PHOTO = Path(__file__).parent / "photos" / "chelsea.png"
+SAMPLE_SIDE = 451
+"""Its width, the larger side, in pixels; a test compares."""
 
 _STAGES = {
     "import": "importing",
@@ -72,12 +74,17 @@ def _serve(
     settings = _settings(deployment, options, access)
     _show_objects(console, deployment)
 
-    stopped = threading.Event()
+    stopped = SignalEvent()
     for signum in (signal.SIGINT, signal.SIGTERM):  # explicit, so that it also works where SIGINT arrived ignored
         signal.signal(signum, lambda *_: stopped.set())
 
-    with _Loading(console) as loading:
-        process = PredictorProcess(settings, loading.progress, relay)
+    with Steps(console, "loading: ") as steps:
+
+        def progress(step: LoadProgress) -> None:
+            """Called from the thread that reads the predictor's stderr."""
+            steps.step(_STAGES[step.stage], step.done, step.total)
+
+        process = PredictorProcess(settings, progress, relay)
         try:
             ready = process.wait_ready(stopped)
         except BaseException:
@@ -137,18 +144,55 @@ def _first_answer(
     access: LocalAccess,
     started: float,
 ) -> None:
+    if not settings.built_in and options.photo is None:
+        _ready(console, process.url, settings.model_name, started)
+        return
+    if settings.task == "tabular":
+        row = up_table.ask(process.url, settings.model_name, access.headers)
+        console.print(up_table.shown(row))
+        console.print(f"time to first prediction: {time.perf_counter() - started:.1f} s", style="bold")
+        told = up_table.curl_lines(process.url, settings.model_name, row, with_key=bool(access.headers))
+        _print_lines(console, told)
+        return
+    if options.photo is None and _sample_is_too_large(settings):
+        console.print("the sample photo is larger than the limits of this deployment: not sent; --photo sends another")
+        _ready(console, process.url, settings.model_name, started)
+        return
     photo = options.photo or SAMPLE_PHOTO
     answer = _ask(process.url, settings.model_name, photo, access.headers)
     took_s = time.perf_counter() - started
-    console.print(screen.predictions(photo, answer))
+    if settings.task == "object-detection":
+        console.print(screen.detections(photo, answer))
+    elif settings.built_in:
+        console.print(screen.predictions(photo, answer))
+    else:
+        console.print_json(data=answer)
     console.print(f"time to first prediction: {took_s:.1f} s", style="bold")
-    lines = screen.curl_lines(process.url, settings.model_name, photo, with_key=bool(access.headers))
-    for label, line in zip(("V1", "V2"), lines, strict=True):
+    lines = screen.curl_lines(
+        process.url, settings.model_name, photo, with_key=bool(access.headers), own_class=not settings.built_in
+    )
+    _print_lines(console, zip(("V1", "V2"), lines, strict=True))
+
+
+def _print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
+    for label, line in lines:
         console.print(f"{label}:", style="bold", end=" ")
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> dict[str, Any]:
+def _sample_is_too_large(settings: PredictorSettings) -> bool:
+    return settings.max_image_side < SAMPLE_SIDE or settings.max_image_bytes < SAMPLE_PHOTO.stat().st_size
+
+
+def _ready(console: Console, url: str, model: str, started: float) -> None:
+    """Of a class of the user's, which alone knows what it wants to be asked, and where the sample photo is too large."""
+    console.print(f"time to ready: {time.perf_counter() - started:.1f} s", style="bold")
+    for label, path in (("V1", f"/v1/models/{model}:predict"), ("V2", f"/v2/models/{model}/infer")):
+        console.print(f"{label}:", style="bold", end=" ")
+        console.print(f"POST {url}{path}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> Any:
     try:
         data = photo.read_bytes()
     except OSError as error:
@@ -159,47 +203,10 @@ def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> dict[str
     )
     try:
         with DIRECTLY.open(request, timeout=120) as answer:
-            first: dict[str, Any] = json.load(answer)["predictions"][0]
-            return first
+            return json.load(answer)["predictions"][0]
     except urllib.error.HTTPError as error:
         raise UserError(
             f"{photo}: the predictor answered {error.code}: {error.read().decode(errors='replace')}"
         ) from error
     except OSError as error:
         raise UserError(f"the predictor did not answer: {error}", ExitCode.UNAVAILABLE) from error
-
-
-class _Loading:
-    """The way to ready: a bar on a terminal, a line a stage elsewhere, nothing in CI."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._stage = ""
-
-    def __enter__(self) -> "_Loading":
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description:<16}"),
-                BarColumn(),
-                TimeElapsedColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("starting", total=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def progress(self, step: LoadProgress) -> None:
-        """Called from the thread that reads the predictor's stderr."""
-        words = _STAGES[step.stage]
-        if self._bar is not None:
-            self._bar.update(self._task, description=words, completed=step.done, total=step.total or None)
-        elif step.stage != self._stage and not os.environ.get("CI"):
-            self._console.print(f"loading: {words}")
-        self._stage = step.stage

@@ -8,8 +8,14 @@ from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.diff import admitted, drift
 from moorage.controller.observe import CHILDREN, Observed
 from moorage.controller.store import Store, key_of
+from moorage.render import OWNER_LABEL
 
 log = logging.getLogger(__name__)
+
+_PASSING = frozenset({0, 401, 409, 429, 503, 504})
+"""Answers that tell of this moment, and nothing of the object: no status is written for them."""
+_DENIED = ("denied the request", "denied request")
+"""By a webhook or by a policy, which choose the code of their answer: of the object, whatever that is."""
 
 
 class ApplyError(Exception):
@@ -32,6 +38,7 @@ async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[
     Raises:
         ApplyError: the first failure; what came before it stands.
         NamespaceGoingError: there is nothing to do any more.
+        ApiError: the API server is away or busy, or the object changed at that moment; to be tried again.
     """
     *first, last = manifests
     results = await asyncio.gather(
@@ -51,21 +58,65 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     live = next((body for body in observed.children[kind] if body["metadata"]["name"] == name), None)
     try:
-        if live is None:
-            live = await cluster.get(CHILDREN[kind], manifest["metadata"]["namespace"], name)
-        if live is not None:
+        applied = await _made(cluster, manifest) if live is None else None
+        if applied is None:
+            live = live or await _present(cluster, manifest)
             _must_be_ours(live, owner_uid, kind, name)
             changed = drift(_attainable(store, manifest, live), live)
             if changed is None:
                 store.put(kind, live)
                 return 0
-            log.info("restoring", extra={"kind": kind, "object": name, "field": changed})
-        applied = await cluster.apply(CHILDREN[kind], manifest)
+            log.info("restoring", extra=_about(live, kind, reason="Drift", field=changed))
+            applied = await cluster.apply(CHILDREN[kind], manifest, uid=live["metadata"]["uid"])
     except ApiError as error:
+        if error.code == 409 and live is not None:  # perhaps another by now, of which no watch has told: ask next time
+            store.forget(kind, key_of(live))
+        if error.code == 504 and error.reason == "Timeout" and _hangs(store, manifest):
+            raise ApplyError(
+                APPLY_FAILED, f"{kind} {name}: {error.message}: an admission webhook that hangs, or a slow etcd"
+            ) from error
+        if _passes(error):
+            raise
         raise _translated(error, kind, name) from error
+    store.unfinished.pop((kind, key_of(manifest)), None)
     store.put(kind, applied)
     _note_overruled(store, manifest, applied)
     return 1
+
+
+def _passes(error: ApiError) -> bool:
+    return error.code in _PASSING and not any(words in error.message for words in _DENIED)
+
+
+async def _made(cluster: Cluster, manifest: Body) -> Body | None:
+    """What was made, or None if something of that name is there, of which no watch has told: somebody else's, or no label."""
+    try:
+        return await cluster.apply(CHILDREN[manifest["kind"]], manifest)
+    except ApiError as error:
+        if error.code == 409 and _passes(error):
+            return None
+        raise
+
+
+async def _present(cluster: Cluster, manifest: Body) -> Body:
+    metadata = manifest["metadata"]
+    found = await cluster.get(CHILDREN[manifest["kind"]], metadata["namespace"], metadata["name"])
+    if found is None:
+        raise ApiError(409, "Conflict", f"{manifest['kind']} {metadata['name']} was there, and is gone by now")
+    return found
+
+
+def _about(child: Body, kind: str, **more: str) -> dict[str, str]:
+    metadata = child["metadata"]
+    owner = metadata.get("labels", {}).get(OWNER_LABEL, "")
+    return {"namespace": metadata["namespace"], "object": owner, "kind": kind, "child": metadata["name"], **more}
+
+
+def _hangs(store: Store, manifest: Body) -> bool:
+    """Whether the API server has given up on this write more than once in a row; once may be an accident."""
+    entry = (manifest["kind"], key_of(manifest))
+    store.unfinished[entry] = store.unfinished.get(entry, 0) + 1
+    return store.unfinished[entry] > 1
 
 
 def _attainable(store: Store, manifest: Body, live: Body) -> Body:
@@ -81,7 +132,7 @@ def _note_overruled(store: Store, manifest: Body, applied: Body) -> None:
         store.overruled.pop(entry, None)
     else:
         store.overruled[entry] = (manifest, admitted(manifest, applied))
-        log.warning("admission changed our field", extra={"kind": entry[0], "object": str(entry[1]), "field": field})
+        log.warning("admission changed our field", extra=_about(applied, entry[0], reason="Overruled", field=field))
 
 
 def _is_ours(body: Body, owner_uid: str) -> bool:
@@ -110,10 +161,12 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
             metadata = body["metadata"]
             if (kind, metadata["name"]) in wanted or not _is_ours(body, owner_uid) or "deletionTimestamp" in metadata:
                 continue
-            log.info("pruning", extra={"kind": kind, "object": metadata["name"]})
+            log.info("pruning", extra=_about(body, kind, reason="NotAskedFor"))
             try:
                 await cluster.delete(CHILDREN[kind], metadata["namespace"], metadata["name"], metadata["uid"])
             except ApiError as error:
+                if _passes(error):
+                    raise
                 raise _translated(error, kind, metadata["name"]) from error
             store.remove(kind, body)
             writes += 1

@@ -1,4 +1,6 @@
-"""How to reach the API server: a pod's ServiceAccount, or a kubeconfig. Read again whenever the server says 401."""
+"""How to reach the API server: a pod's ServiceAccount, or a kubeconfig. Read again whenever the server says 401,
+or shows a certificate of a CA that is not known.
+"""
 
 import base64
 import os

@@ -35,18 +35,20 @@ def admitted(desired: Any, live: Any) -> Any:
 
 
 def _differs(desired: Any, live: Any, path: str) -> str | None:
+    if desired == live:
+        return None
     if isinstance(desired, dict):
         if not isinstance(live, dict):
             return path or "."
         for key, value in desired.items():
             if key not in live:
                 return f"{path}.{key}"
-            if found := _differs(value, live[key], f"{path}.{key}"):
+            if value != live[key] and (found := _differs(value, live[key], f"{path}.{key}")):
                 return found
         return None
     if isinstance(desired, list):
         return _list_differs(desired, live, path)
-    return None if desired == live else path
+    return path
 
 
 def _list_differs(desired: list[Any], live: Any, path: str) -> str | None:
@@ -77,40 +79,42 @@ def _merge_key(items: list[Any]) -> str | None:
 def _left_over(desired: Body, live: Body) -> str | None:
     for entry in live["metadata"].get("managedFields", ()):
         if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
-            return _owned_beyond(entry.get("fieldsV1", {}), desired, live, "")
+            return _owned_beyond(entry.get("fieldsV1", {}), desired, live)
     return "metadata.managedFields"
 
 
-def _owned_beyond(fields: dict[str, Any], desired: Any, live: Any, path: str) -> str | None:
-    """The first owned path that `desired` does not have. The notation is that of structured-merge-diff."""
+def _owned_beyond(fields: dict[str, Any], desired: Any, live: Any) -> str | None:
+    """The first owned path that `desired` does not have. The notation is that of structured-merge-diff.
+
+    The path is put together on the way back, since nearly always there is none.
+    """
     for mark, below in fields.items():
         kind, _, rest = mark.partition(":")
         if kind == "f":
-            where, found = f"{path}.{rest}", isinstance(desired, dict) and rest in desired
-            child = desired[rest] if found else None
-            there = live.get(rest) if isinstance(live, dict) else None
+            if not isinstance(desired, dict) or rest not in desired:
+                return f".{rest}"
+            child, there = desired[rest], live.get(rest) if isinstance(live, dict) else None
         elif kind == "k":
             keys = json.loads(rest)
-            where, child, there = f"{path}[{rest}]", _item(desired, keys), _item(live, keys)
-            found = child is not None
+            child, there = _item(desired, keys), _item(live, keys)
+            if child is None:
+                return f"[{rest}]"
         elif kind == "v":
-            where, child, there = f"{path}[{rest}]", None, None
-            found = isinstance(desired, list) and json.loads(rest) in desired
+            if not isinstance(desired, list) or json.loads(rest) not in desired:
+                return f"[{rest}]"
+            continue
         else:
             continue
-        if not found:
-            return where
-        if not below and _longer(child, there):
-            return where
-        if below and (further := _owned_beyond(below, child, there, where)):
-            return further
+        further = _owned_beyond(below, child, there) if below else ("" if _longer(child, there) else None)
+        if further is not None:
+            return (f".{rest}" if kind == "f" else f"[{rest}]") + further
     return None
 
 
 def _longer(desired: Any, live: Any) -> bool:
     """Whether a value that is owned as a whole, so that no marks lie below it, has list items that we do not render."""
     if isinstance(desired, dict) and isinstance(live, dict):
-        return any(_longer(value, live.get(key)) for key, value in desired.items())
+        return desired != live and any(_longer(value, live.get(key)) for key, value in desired.items())
     if isinstance(desired, list) and isinstance(live, list):
         return len(live) > len(desired) or any(map(_longer, desired, live))
     return False

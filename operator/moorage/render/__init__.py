@@ -6,6 +6,7 @@ controller and `moor render` -> refusal() -> render() -> [manifest, ...] -> appl
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.render.inference_service import inference_service
 from moorage.render.names import OWNER_LABEL, POD_HASH, Manifest, child_name, pod_labels
+from moorage.render.needs import Need, missing
 from moorage.render.policy import Refusal, refusal
 from moorage.render.predictor_settings import local_settings, predictor_settings
 from moorage.render.runtime import serving_runtime
@@ -20,6 +21,15 @@ CHILD_KINDS = (
     ("serving.kserve.io/v1beta1", "InferenceService"),
 )
 """Every (apiVersion, kind) that render() can make; what is pruned is looked for among these."""
+
+CHILD_PLURALS = {
+    "ServiceAccount": "serviceaccounts",
+    "NetworkPolicy": "networkpolicies",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "ServingRuntime": "servingruntimes",
+    "InferenceService": "inferenceservices",
+}
+"""The same kinds as URLs name them."""
 
 
 def render(
@@ -46,15 +56,18 @@ def render(
 
 __all__ = [
     "CHILD_KINDS",
+    "CHILD_PLURALS",
     "OWNER_LABEL",
     "POD_HASH",
     "Capabilities",
     "Manifest",
+    "Need",
     "NetworkSettings",
     "Refusal",
     "RenderSettings",
     "child_name",
     "local_settings",
+    "missing",
     "pod_labels",
     "predictor_settings",
     "refusal",

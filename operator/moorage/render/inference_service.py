@@ -5,8 +5,8 @@ import json
 
 from moorage.api.predictor import METRICS_PATH, METRICS_PORT
 from moorage.api.v1alpha1 import ModelDeployment
-from moorage.render.names import POD_HASH, Manifest, child_name, labels, metadata, pod_labels
-from moorage.render.runtime import MODEL_FORMAT, POD_SECURITY, TERMINATION_GRACE_S
+from moorage.render.names import POD_HASH, Manifest, child_name, labels, metadata, model_format, pod_labels
+from moorage.render.runtime import POD_SECURITY, TERMINATION_GRACE_S
 from moorage.render.settings import Capabilities
 from moorage.render.storage import source
 
@@ -29,7 +29,7 @@ def inference_service(deployment: ModelDeployment, runtime: Manifest, capabiliti
         "securityContext": POD_SECURITY,
         **_pull_secrets(deployment),
         "model": {
-            "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
+            "modelFormat": {"name": model_format(deployment), "version": "1"},
             "protocolVersion": "v2",
             "runtime": runtime["metadata"]["name"],
             **_storage(deployment),

@@ -11,6 +11,11 @@ MANAGED_BY = "moorage"
 POD_HASH = "moorage.dev/pod-hash"
 
 
+def model_format(deployment: ModelDeployment) -> str:
+    """What KServe matches an InferenceService and its ServingRuntime by."""
+    return f"moorage-{deployment.spec.model.task}"
+
+
 def child_name(deployment: ModelDeployment) -> str:
     """The name of every child but the InferenceService, which has the deployment's own name; as KServe names its children."""
     return f"{deployment.metadata.name}-predictor"

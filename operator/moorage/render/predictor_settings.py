@@ -6,6 +6,8 @@ from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.section import seconds
 from moorage.render.rate_limits import rate_limiting, rate_limits
 from moorage.render.storage import source
+from moorage.render.task_options import task_options
+from moorage.render.transport import tls, tracing
 
 TERMINATION_LOG = "/dev/termination-log"
 DRAIN_DELAY_S = 5.0
@@ -23,6 +25,7 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         storage_uri=None if initialized else uri,
         access_keys_dir=KEYS_DIR if has_api_keys(deployment) else None,
         **rate_limiting(deployment),
+        **tls(deployment),
         metrics_port=METRICS_PORT,
         request_log=deployment.spec.predictor.request_log or "all",
         host="0.0.0.0",  # noqa: S104 - see the docstring
@@ -69,6 +72,9 @@ def _tokens(deployment: ModelDeployment) -> dict[str, object]:
 def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorSettings:
     model, batching = deployment.spec.model, deployment.spec.predictor.batching
     stated = {
+        "allow_unsafe_formats": model.allow_unsafe_formats,
+        "trusted_type": model.trusted_types and tuple(model.trusted_types),
+        "runtime": deployment.spec.predictor.runtime,
         "precision": deployment.spec.predictor.precision,
         "request_log": deployment.spec.predictor.request_log,
         "max_batch_size": batching and batching.max_batch_size,
@@ -79,12 +85,14 @@ def _settings(deployment: ModelDeployment, **surroundings: object) -> PredictorS
         {
             "model_name": deployment.model_name,
             "model_version": model.version,
-            "task": model.task,
+            "task": model.class_ or model.task,
             "architecture": model.architecture,
             "sha256": model.sha256,
             **{name: value for name, value in stated.items() if value is not None},
+            **task_options(model),
             **_tokens(deployment),
             **rate_limits(deployment),
+            **tracing(deployment),
             **surroundings,
         }
     )

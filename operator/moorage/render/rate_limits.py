@@ -2,30 +2,11 @@
 the kubelet mounts and the operator never reads, and a way to Redis.
 """
 
-from typing import Final, NamedTuple
-
 from moorage.api.rate_limits import RateRule
 from moorage.api.v1alpha1 import ModelDeployment
+from moorage.render.mounted import Mounted
 from moorage.render.names import Manifest
 from moorage.render.settings import RATE_LIMIT_STORE_LABEL, NetworkSettings
-
-_GROUP_READS: Final = 0o440
-
-
-class _Mounted(NamedTuple):
-    """One Secret in a pod."""
-
-    volume: str
-    secret: str
-    key: str
-
-    @property
-    def folder(self) -> str:
-        return f"/etc/moorage/{self.volume}"
-
-    @property
-    def file(self) -> str:
-        return f"{self.folder}/{self.key}"
 
 
 def rate_limits(deployment: ModelDeployment) -> dict[str, object]:
@@ -48,35 +29,15 @@ def rate_limiting(deployment: ModelDeployment) -> dict[str, object]:
     found: dict[str, object] = {"trusted_proxies": tuple(how.trusted_proxies or ())}
     if redis is not None:
         found |= {
-            "rate_limit_redis_url_file": redis.file,
+            "rate_limit_redis_url_file": redis.file("url"),
             "rate_limit_on_store_failure": how.on_store_failure,
             "rate_limit_scope": f"{deployment.metadata.namespace}/{deployment.metadata.name}",
         }
         if how.on_store_failure == "local":  # else a change of maxReplicas would replace pods for nothing
             found["rate_limit_replicas"] = deployment.spec.scaling.bounds()[1]
     if proof is not None:
-        found["counted_proof_secret_file"] = proof.file
+        found["counted_proof_secret_file"] = proof.file("secret")
     return found
-
-
-def volumes(deployment: ModelDeployment) -> list[Manifest]:
-    """Of the pod."""
-    return [
-        {
-            "name": each.volume,
-            "secret": {
-                "secretName": each.secret,
-                "defaultMode": _GROUP_READS,
-                "items": [{"key": each.key, "path": each.key}],
-            },
-        }
-        for each in _mounted(deployment)
-    ]
-
-
-def mounts(deployment: ModelDeployment) -> list[Manifest]:
-    """Of the predictor's container."""
-    return [{"name": each.volume, "mountPath": each.folder, "readOnly": True} for each in _mounted(deployment)]
 
 
 def egress(deployment: ModelDeployment, settings: NetworkSettings) -> list[Manifest]:
@@ -89,17 +50,18 @@ def egress(deployment: ModelDeployment, settings: NetworkSettings) -> list[Manif
     return [{"to": [labelled, *blocks], "ports": ports}]
 
 
-def _mounted(deployment: ModelDeployment) -> list[_Mounted]:
+def secrets(deployment: ModelDeployment) -> list[Mounted]:
+    """The URL of Redis, and what the gateway signs with."""
     return [each for each in (_redis(deployment), _proof(deployment)) if each is not None]
 
 
-def _redis(deployment: ModelDeployment) -> _Mounted | None:
+def _redis(deployment: ModelDeployment) -> Mounted | None:
     how = deployment.spec.rate_limiting
     name = how and how.redis_url_secret
-    return _Mounted("rate-limit-store", name, "url") if name else None
+    return Mounted("rate-limit-store", name, ("url",)) if name else None
 
 
-def _proof(deployment: ModelDeployment) -> _Mounted | None:
+def _proof(deployment: ModelDeployment) -> Mounted | None:
     how = deployment.spec.rate_limiting
     name = how and how.counted_proof_secret
-    return _Mounted("counted-proof", name, "secret") if name else None
+    return Mounted("counted-proof", name, ("secret",)) if name else None

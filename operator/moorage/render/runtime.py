@@ -3,10 +3,13 @@
 from typing import Any
 
 from moorage.api.access import KEYS_DIR, KEYS_FILE
-from moorage.api.predictor import GRPC_PORT, HTTP_PORT, LIVE_PATH, METRICS_PATH, METRICS_PORT, ready_path
+from moorage.api.predictor import GRPC_PORT, HTTP_PORT, METRICS_PATH, METRICS_PORT
 from moorage.api.v1alpha1 import ModelDeployment
 from moorage.api.v1alpha1.predictor import Limits, Requests
-from moorage.render.names import Manifest, child_name, metadata
+from moorage.render import rate_limits, transport
+from moorage.render.literal import literal
+from moorage.render.mounted import Mounted
+from moorage.render.names import Manifest, child_name, metadata, model_format
 from moorage.render.predictor_settings import (
     DRAIN_DELAY_S,
     SHUTDOWN_GRACE_S,
@@ -14,10 +17,9 @@ from moorage.render.predictor_settings import (
     has_api_keys,
     predictor_settings,
 )
-from moorage.render.rate_limits import mounts, volumes
 from moorage.render.settings import RenderSettings
+from moorage.render.transport import probes
 
-MODEL_FORMAT = "moorage-image-classification"
 PRE_STOP_S = 5
 """Endpoints take a moment to forget a pod; until then it goes on accepting."""
 TERMINATION_GRACE_S = PRE_STOP_S + int(DRAIN_DELAY_S + SHUTDOWN_GRACE_S) + 5
@@ -46,12 +48,16 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
                 "prometheus.kserve.io/path": METRICS_PATH,
                 "prometheus.kserve.io/port": str(METRICS_PORT),
             },
-            "supportedModelFormats": [{"name": MODEL_FORMAT, "version": "1", "autoSelect": False}],
+            "supportedModelFormats": [{"name": model_format(deployment), "version": "1", "autoSelect": False}],
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "multiModel": False,
             "containers": [_container(deployment, settings)],
             # Without a size: a checkpoint is converted there. The container's own ephemeral-storage limit bounds it.
-            "volumes": [{"name": "tmp", "emptyDir": {}}, *_keys_volume(deployment), *volumes(deployment)],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                *_keys_volume(deployment),
+                *[each.as_volume() for each in _secrets(deployment)],
+            ],
         },
     }
 
@@ -59,14 +65,14 @@ def serving_runtime(deployment: ModelDeployment, settings: RenderSettings) -> Ma
 def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifest:
     arguments = predictor_settings(deployment)
     health = deployment.spec.health
-    ready = {"path": ready_path(deployment.model_name), "port": HTTP_PORT, "scheme": "HTTP"}
+    ready, live = probes(deployment)
     return {
         "name": "kserve-container",
-        "image": deployment.spec.predictor.image or settings.predictor_image,
+        "image": deployment.spec.predictor.image or _image(deployment, settings),
         "command": ["python", "-m", "moorage_predictor"],
-        "args": arguments.argv(),
+        "args": [literal(word) for word in arguments.argv()],
         "env": [
-            {"name": name, "value": value}
+            {"name": name, "value": literal(value)}
             for name, value in sorted({**arguments.env(), "HOME": "/tmp", "PYTHONUNBUFFERED": "1"}.items())  # noqa: S108 - an emptyDir
         ],
         "ports": [
@@ -77,7 +83,7 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
         "resources": _resources(deployment),
         "startupProbe": _probe(ready, health.startup),
         "readinessProbe": _probe(ready, health.readiness),
-        "livenessProbe": _probe({**ready, "path": LIVE_PATH}, health.liveness),
+        "livenessProbe": _probe(live, health.liveness),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -92,9 +98,18 @@ def _container(deployment: ModelDeployment, settings: RenderSettings) -> Manifes
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir
             *([{"name": KEYS_VOLUME, "mountPath": KEYS_DIR, "readOnly": True}] if has_api_keys(deployment) else []),
-            *mounts(deployment),
+            *[each.as_mount() for each in _secrets(deployment)],
         ],
     }
+
+
+def _secrets(deployment: ModelDeployment) -> list[Mounted]:
+    return [*rate_limits.secrets(deployment), *transport.secrets(deployment)]
+
+
+def _image(deployment: ModelDeployment, settings: RenderSettings) -> str:
+    served_by_torchserve = deployment.spec.predictor.runtime == "torchserve"
+    return settings.torchserve_image if served_by_torchserve else settings.predictor_image
 
 
 def _keys_volume(deployment: ModelDeployment) -> list[Manifest]:

@@ -1,15 +1,20 @@
 """What the operator's administrator decides for all deployments, and what the cluster can do. Inputs of `render()`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from moorage import __version__
 
 DEFAULT_IMAGE = f"moorage/predictor:{__version__}"
+TORCHSERVE_IMAGE = f"moorage/predictor-torchserve:{__version__}"
+"""The same with Java and TorchServe, for predictor.runtime torchserve."""
 CLIENT_NAMESPACE_LABEL = "moorage.dev/model-clients"
 """Namespaces with this label (value `true`) may call the predictors directly: ingress controllers, applications, tests."""
 
 RATE_LIMIT_STORE_LABEL = "moorage.dev/rate-limit-store"
 """Pods with this label (value `true`), in any namespace, are a Redis that predictors may reach."""
+
+TRACE_COLLECTOR_LABEL = "moorage.dev/trace-collector"
+"""Pods with this label (value `true`), in any namespace, are a collector that predictors may send traces to."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,12 @@ class RenderSettings:
     """The administrator's choices."""
 
     predictor_image: str = DEFAULT_IMAGE
+    torchserve_image: str = TORCHSERVE_IMAGE
     network: NetworkSettings = field(default_factory=NetworkSettings)
+
+
+PLAIN_MODES = ("Standard", "RawDeployment")
+"""One thing under two names: KServe renamed it in 0.16."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +57,13 @@ class Capabilities:
 
     deployment_mode: str = "Standard"
     """The word for plain Deployments that the installed KServe knows: `Standard` since 0.16, `RawDeployment` before."""
+    kserve_version: str | None = None
+    """For instance `0.20`; None if it could not be learned, and then 0.16 or newer is assumed."""
+    features: frozenset[str] | None = None
+    """Names of what is there, of those in `moorage.api.features`; None while that is not known."""
+    extended_resources: frozenset[str] | None = None
+    """What nodes offer beside CPU, memory and disk, for instance `nvidia.com/gpu`; None if that could not be learned."""
+
+    def keeping(self, word: str | None) -> "Capabilities":
+        """With the mode's word of a live InferenceService's status, if that is one of the two: KServe refuses the other."""
+        return replace(self, deployment_mode=word) if word in PLAIN_MODES else self

@@ -4,10 +4,11 @@ from urllib.parse import urlsplit
 
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from moorage.api.v1alpha1 import ModelDeployment
+from moorage.render import rate_limits, transport
 from moorage.render.names import Manifest, child_name, metadata, pod_labels
-from moorage.render.rate_limits import egress
 from moorage.render.settings import CLIENT_NAMESPACE_LABEL, NetworkSettings
 from moorage.render.storage import source
+from moorage.render.transport import probed_port
 
 
 def service_account(deployment: ModelDeployment) -> Manifest:
@@ -47,18 +48,19 @@ def network_policy(deployment: ModelDeployment, settings: NetworkSettings) -> Ma
         "spec": {
             "podSelector": {"matchLabels": pod_labels(deployment.metadata.name)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": _ingress(settings),
+            "ingress": _ingress(settings, probed_port(deployment)),
             "egress": [
                 _dns(),
                 *_stores(deployment, settings),
                 *_issuer(deployment, settings),
-                *egress(deployment, settings),
+                *rate_limits.egress(deployment, settings),
+                *transport.egress(deployment, _outside(settings), (443, *settings.storage_ports)),
             ],
         },
     }
 
 
-def _ingress(settings: NetworkSettings) -> list[Manifest]:
+def _ingress(settings: NetworkSettings, probed: int) -> list[Manifest]:
     http, grpc = _tcp(HTTP_PORT), _tcp(GRPC_PORT)
     rules: list[Manifest] = [
         {
@@ -74,7 +76,7 @@ def _ingress(settings: NetworkSettings) -> list[Manifest]:
         {"from": [{"namespaceSelector": _namespace(settings.prometheus_namespace)}], "ports": [_tcp(METRICS_PORT)]},
     ]
     if settings.node_cidrs:
-        rules.append({"from": [{"ipBlock": {"cidr": cidr}} for cidr in settings.node_cidrs], "ports": [http]})
+        rules.append({"from": [{"ipBlock": {"cidr": cidr}} for cidr in settings.node_cidrs], "ports": [_tcp(probed)]})
     return rules
 
 

@@ -30,8 +30,14 @@ def test_a_line_has_time_level_logger_and_message() -> None:
 
 
 def test_fields_are_members_and_anything_can_be_one() -> None:
-    line = formatted("x", object="demo/cats", generation=3, text="a\nb", path={1})
-    assert (line["object"], line["generation"], line["text"], line["path"]) == ("demo/cats", 3, "a\nb", "{1}")
+    line = formatted("x", namespace="demo", generation=3, text="a\nb", path={1})
+    assert (line["namespace"], line["generation"], line["text"], line["path"]) == ("demo", 3, "a\nb", "{1}")
+
+
+def test_the_object_that_a_line_is_about_is_its_name() -> None:
+    line = formatted("x", object="cats")
+    assert line["name"] == "cats"
+    assert "object" not in line
 
 
 def test_a_traceback_is_one_string() -> None:

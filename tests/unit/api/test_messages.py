@@ -135,6 +135,14 @@ def test_a_whole_number_written_as_a_fraction_is_an_integer() -> None:
     assert check(document(scaling={"minReplicas": 2.0})).spec.scaling.min_replicas == 2
 
 
+def test_so_it_is_in_a_list_as_kubectl_sends_it() -> None:
+    tabular = {"columns": [{"name": "a", "enum": [1.0, 2.0]}]}
+    model = check(document(model={"task": "tabular", "storageUri": "s3://bucket/a/", "tabular": tabular})).spec.model
+    assert model.tabular is not None
+    assert model.tabular.columns is not None
+    assert model.tabular.columns[0].enum == [1, 2]
+
+
 def test_the_status_is_no_input() -> None:
     assert check({**document(), "status": {"conditions": "whatever"}}) == check(document())
 

@@ -89,6 +89,9 @@ def test_an_unknown_option_ends_with_code_2(word: str, capsys: pytest.CaptureFix
         {"storage_uri": "s3://b/c"},  # beside model_dir
         {"model_dir": None},
         {"colour": "red"},
+        {"column": ("a=number",)},  # of a table, as the next
+        {"allow_unsafe_formats": "true"},
+        {"task": "tabular", "medium_confidence": "0.9", "high_confidence": "0.8"},
     ],
 )
 def test_a_value_out_of_bounds_is_refused(changes: dict[str, object]) -> None:

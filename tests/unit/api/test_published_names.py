@@ -1,26 +1,21 @@
 """Names that scripts, dashboards and people rely on: reasons, metrics, exit codes, the public surface."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from moorage.api import ExitCode, conditions, metrics
-from moorage.api.conditions import REASONS, TYPES
+from moorage.api.conditions import ABNORMAL, REASONS, TYPES
 
 OPERATOR = Path(conditions.__file__).parents[2]
 CONSTANTS = {name: value for name, value in vars(conditions).items() if isinstance(value, conditions.Reason)}
 
 
-def names_used_outside(module: Path) -> set[str]:
-    used = set()
-    for path in OPERATOR.rglob("*.py"):
-        if path != module:
-            for node in ast.walk(ast.parse(path.read_text())):
-                used |= {node.id} if isinstance(node, ast.Name) else set()
-                used |= {node.attr} if isinstance(node, ast.Attribute) else set()
-    return used
+def constants_named_outside(module: Path) -> set[str]:
+    """By their text, since parsing every module takes seconds."""
+    texts = [path.read_text() for path in OPERATOR.rglob("*.py") if path != module]
+    return {word for text in texts for word in re.findall(r"\b[A-Z][A-Z_]+\b", text)}
 
 
 def test_reasons_are_unique_camel_case_words() -> None:
@@ -32,13 +27,13 @@ def test_reasons_are_unique_camel_case_words() -> None:
 def test_every_reason_belongs_to_a_condition_and_says_what_it_means_and_what_to_do() -> None:
     for reason in REASONS:
         assert reason.types, reason
-        assert set(reason.types) <= set(TYPES), reason
+        assert set(reason.types) <= {*TYPES, *ABNORMAL}, reason
         assert reason.meaning.endswith("."), reason
         assert reason.remedy.endswith("."), reason
 
 
 def test_every_reason_is_used() -> None:
-    assert set(CONSTANTS) - names_used_outside(Path(conditions.__file__)) == set()
+    assert set(CONSTANTS) - constants_named_outside(Path(conditions.__file__)) == set()
 
 
 def test_every_condition_has_a_reason_for_being_true() -> None:

@@ -9,6 +9,7 @@ from moorage.api.predictor import PredictorSettings
 from moorage.api.rate_limits import MAX_REQUESTS, RateRule
 
 
+@pytest.mark.timeout(30)  # a hundred examples
 @given(
     st.builds(
         RateRule,

@@ -12,11 +12,13 @@ MARKED = {
     "spec.monitoring": {"monitoring": {"dashboard": False}},
     "spec.predictor.gpu": {"predictor": {"gpu": {"count": 1}}},
     "spec.predictor.placement": {"predictor": {"placement": {}}},
-    "spec.model.allowUnsafeFormats": {"model": {"allowUnsafeFormats": False}},
 }
 VALUES = {
-    "spec.model.task": ({"model": {"task": "tabular"}}, "tabular", "image-classification"),
-    "spec.predictor.runtime": ({"predictor": {"runtime": "torchserve"}}, "torchserve", "torch"),
+    "spec.predictor.runtime": (
+        {"predictor": {"runtime": "custom"}},
+        "custom",
+        "torch, torchserve",
+    ),
     "spec.scaling.scaleMetric": ({"scaling": {"scaleMetric": "rps"}}, "rps", "cpu, memory"),
 }
 

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from typer.testing import CliRunner
 
 from moorage import __version__
 from moorage.api.crd import custom_resource_definition
-from moorage.cli.app import app, main
+from moorage.cli.app import app
 from moorage.cli.yamltext import to_yaml
 from moorage.render import render
 
@@ -24,20 +23,6 @@ def write(tmp_path: Path) -> Any:
         return path
 
     return file
-
-
-@pytest.fixture
-def moor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The console script: exit code, standard output, standard error."""
-
-    def run(*words: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["moor", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
 
 
 def invoke(*words: object) -> tuple[int, str, str]:
@@ -133,6 +118,7 @@ def test_a_users_mistake_ends_with_code_2_and_no_traceback(
     assert "Traceback" not in err
 
 
+@pytest.mark.timeout(10)  # the first import of kopf
 def test_a_controller_without_a_cluster_says_so_with_code_3(
     moor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

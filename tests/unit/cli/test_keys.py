@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,22 +12,18 @@ from moorage.access import keys
 from moorage.access.errors import Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
-from moorage.cli.app import main
 
 pytestmark = pytest.mark.timeout(20)
 
 
 @pytest.fixture
-def moor(monkeypatch, capsys, tmp_path):
+def moor(moor, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(*words, code=0):
-        monkeypatch.setattr(sys, "argv", ["moor", "keys", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert ended.value.code == code, said
-        return said.out, said.err
+        found, out, err = moor("keys", *words)
+        assert found == code, (out, err)
+        return out, err
 
     return run
 

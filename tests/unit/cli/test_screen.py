@@ -85,3 +85,11 @@ def expected(url: str, data: bytes) -> str:
     if url.startswith("/v1"):
         return f'{{"instances":[{{"b64":"{text}"}}]}}'
     return f'{{"inputs":[{{"name":"image","datatype":"BYTES","shape":[1],"data":["{text}"]}}]}}'
+
+
+def test_boxes_are_a_table_in_whole_pixels() -> None:
+    found = [{"label": "traffic light", "score": 0.91234, "box": [1.4, 2.6, 30.0, 40.4], "class_id": 9}]
+    lines = drawn(screen.detections(Path("street.png"), {"width": 64, "height": 48, "detections": found}))
+    assert lines[0].strip() == "street.png, 64x48"
+    assert [word.strip() for word in lines[-1].split("│")] == ["traffic light", "0.9123", "1, 3 - 30, 40"]
+    assert "nothing" in drawn(screen.detections(Path("a"), {"width": 1, "height": 1, "detections": []}))[-1]

@@ -4,7 +4,7 @@ It is for answers that a healthy server does not give (401, 403, 409, 429, 5xx, 
 validates and watches is the contract tests' business. The client under test is the real one, over a real socket.
 
     faults  {("PATCH", "/status"): answer, ...}   by method and end of the path; a call takes a request, gives a response
-    writes  every POST, PATCH and DELETE that was not answered by a fault
+    writes  every POST, PUT, PATCH and DELETE that was neither refused nor answered by a fault
 """
 
 import json
@@ -60,16 +60,23 @@ class MockApiServer:
                 return await answer(request)
         if request.method == "GET":
             return await self._get(request)
-        self.writes.append((request.method, request.path))
+        answer = await self._write(request)
+        if answer.status < 400:
+            self.writes.append((request.method, request.path))
+        return answer
+
+    async def _write(self, request: web.Request) -> web.StreamResponse:
         if request.method == "DELETE":
             gone = self.objects.pop(request.path, None)
             return web.json_response({}) if gone else await status(404, "NotFound", "not found")(request)
         body = json.loads(await request.read())
+        if request.method == "PUT":
+            return await self._replace(request, body)
         if request.method == "POST":
             return web.json_response(self.put(f"{request.path}/{body['metadata']['name']}", body), status=201)
         if request.path.endswith("/status"):
             return await self._patch_status(request, body)
-        return web.json_response(self._apply(request.path, body))
+        return await self._apply_if(request, body)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         if found := self.objects.get(request.path):
@@ -79,6 +86,14 @@ class MockApiServer:
             return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
         return await status(404, "NotFound", "not found")(request)
 
+    async def _replace(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        live = self.objects.get(request.path)
+        if live is None:
+            return await status(404, "NotFound", "not found")(request)
+        if body["metadata"].get("resourceVersion") != live["metadata"]["resourceVersion"]:
+            return await status(409, "Conflict", "the object has been modified")(request)
+        return web.json_response(self.put(request.path, body))
+
     async def _patch_status(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         path = request.path.removesuffix("/status")
         live = self.objects.get(path)
@@ -86,9 +101,20 @@ class MockApiServer:
             return await status(404, "NotFound", "not found")(request)
         if body["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
             return await status(409, "Conflict", "the object has been modified")(request)
+        if "dryRun" in request.query:
+            return web.json_response(live)
         merged = {**live.get("status", {}), **body["status"]}
         kept = {key: value for key, value in merged.items() if value is not None}
         return web.json_response(self.put(path, {**live, "status": kept}))
+
+    async def _apply_if(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        live = self.objects.get(request.path, {}).get("metadata", {})
+        metadata = {key: value for key, value in body["metadata"].items() if key not in ("uid", "resourceVersion")}
+        if body["metadata"].get("uid", live.get("uid")) != live.get("uid") and live:
+            return await status(422, "Invalid", "metadata.uid: Invalid value: field is immutable")(request)
+        if ("uid" in body["metadata"] and not live) or ("resourceVersion" in body["metadata"] and live):
+            return await status(409, "Conflict", "the object has been modified")(request)
+        return web.json_response(self._apply(request.path, {**body, "metadata": metadata}))
 
     def _apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         manifest = self.webhooks.get(path, lambda unchanged: unchanged)(manifest)

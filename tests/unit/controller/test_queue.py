@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -72,8 +73,8 @@ async def test_a_worker_that_is_cancelled_takes_no_key_along() -> None:
 
 async def test_a_key_for_later_comes_later_and_in_order() -> None:
     queue = WorkQueue()
-    queue.add_after(DOG, 0.06)
-    queue.add_after(CAT, 0.02)
+    queue.look_again(DOG, 0.06)
+    queue.look_again(CAT, 0.02)
     started = asyncio.get_running_loop().time()
     assert [await queue.take(), await queue.take()] == [CAT, DOG]
     assert asyncio.get_running_loop().time() - started >= 0.05
@@ -165,4 +166,67 @@ async def test_a_success_takes_the_planned_retry_back() -> None:
     queue.retry(CAT, at_least_s=0.01)
     queue.succeed(CAT)
     await asyncio.sleep(0.7)
+    assert await nothing_to_take(queue)
+
+
+async def test_a_key_that_the_server_wants_to_hear_nothing_of_waits_whatever_happens_to_it() -> None:
+    queue = WorkQueue()
+    queue.add(CAT)
+    assert await queue.take() == CAT
+    queue.add(CAT)  # an event while a worker has it
+    started = time.monotonic()
+    queue.retry(CAT, at_least_s=0.6)
+    queue.done(CAT)
+    queue.add(CAT)
+    queue.add_soon(CAT)
+    queue.add(DOG)
+    assert await queue.take() == DOG, "others go on"
+    assert len(queue) == 1
+    async with asyncio.timeout(1.5):
+        assert await queue.take() == CAT
+    assert time.monotonic() - started >= 0.59
+
+
+async def test_how_long_keys_wait_is_told() -> None:
+    waited: list[float] = []
+    queue = WorkQueue(waited.append)
+    assert queue.oldest_s() == 0
+    queue.add(CAT)
+    await asyncio.sleep(0.05)
+    queue.add(CAT)  # being added again does not make it younger
+    assert queue.oldest_s() >= 0.04
+    await queue.take()
+    assert waited[0] >= 0.04
+    assert queue.oldest_s() == 0
+
+
+async def test_what_happens_to_a_key_while_it_must_wait_is_looked_at_then_and_not_at_its_retry() -> None:
+    queue = WorkQueue()
+    for _ in range(9):
+        queue.retry(CAT)  # so that the next retry is minutes away
+    queue.retry(CAT, at_least_s=0.3)
+    queue.add(CAT)
+    assert await nothing_to_take(queue)
+    async with asyncio.timeout(1):
+        assert await queue.take() == CAT
+
+
+async def test_a_key_is_looked_at_again_once_however_often_that_was_asked_for() -> None:
+    queue = WorkQueue()
+    for _ in range(20):
+        queue.look_again(CAT, 0.02)
+    assert await queue.take() == CAT
+    queue.done(CAT)
+    assert await nothing_to_take(queue)
+    queue.look_again(CAT, 0.02)
+    queue.look_again(CAT, 0.15)
+    assert await nothing_to_take(queue), "the later word counts"
+    async with asyncio.timeout(1):
+        assert await queue.take() == CAT
+
+
+async def test_what_need_not_be_looked_at_again_is_not() -> None:
+    queue = WorkQueue()
+    queue.look_again(CAT, 0.02)
+    queue.look_again(CAT, None)
     assert await nothing_to_take(queue)

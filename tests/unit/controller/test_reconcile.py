@@ -9,6 +9,7 @@ from tests.unit.controller.conftest import Connection
 from tests.unit.controller.mock_api_server import status
 
 from moorage.controller.cluster import ApiError
+from moorage.controller.events import Events
 from moorage.controller.observe import CHILDREN, MODEL_DEPLOYMENT
 from moorage.controller.reconcile import Outcome, Reconciler, Result
 from moorage.controller.store import Key, Store
@@ -28,8 +29,15 @@ class World:
 
     def __init__(self, connection: Connection) -> None:
         self.server, self.store = connection.server, Store()
+        self.events, self.crowded = Events(connection.cluster), False
         self.reconciler = Reconciler(
-            connection.cluster, self.store, RenderSettings(), Capabilities, lambda: datetime(2026, 1, 2, tzinfo=UTC)
+            connection.cluster,
+            self.store,
+            RenderSettings(),
+            Capabilities,
+            lambda: datetime(2026, 1, 2, tzinfo=UTC),
+            self.events,
+            lambda: self.crowded,
         )
 
     def asks(self, **changes: Any) -> None:
@@ -40,7 +48,9 @@ class World:
 
     async def reconcile(self) -> Outcome:
         self.server.writes.clear()
-        return await self.reconciler.reconcile(CATS)
+        outcome = await self.reconciler.reconcile(CATS)
+        await self.events.post()
+        return outcome
 
     def condition(self, kind: str) -> dict[str, Any]:
         found: dict[str, Any] = next(
@@ -67,6 +77,56 @@ async def test_the_children_are_made_and_the_inference_service_last(world: World
     assert world.condition("Accepted")["status"] == "True"
 
 
+async def test_nothing_is_asked_before_children_are_made(world: World) -> None:
+    await world.reconcile()
+    assert [request.path for request in world.server.requests if request.method == "GET"] == []
+
+
+async def test_where_many_wait_the_status_comes_at_the_second_look(world: World) -> None:
+    world.crowded = True
+    assert (await world.reconcile()) == Outcome(Result.CHANGED, look_again_s=0.0)
+    assert OWNER + "/status" not in {at for _, at in world.server.writes}
+    assert (await world.reconcile()).result is Result.CHANGED
+    assert world.server.writes[0] == ("PATCH", OWNER + "/status")
+
+
+async def test_where_many_wait_one_whose_objects_are_changed_again_and_again_still_gets_its_status(
+    world: World,
+) -> None:
+    await world.reconcile()
+    world.crowded = True
+    world.asks(scaling={"minReplicas": 1, "maxReplicas": 9}, generation=2)
+    await world.reconcile()
+    assert world.server.objects[OWNER]["status"]["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (409, 'admission webhook "one-of-a-kind.example.com" denied the request: there is one already'),
+        (503, 'admission webhook "quota.example.com" denied the request: later'),
+        (401, "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not here"),
+    ],
+)
+async def test_who_denies_an_object_with_the_code_of_a_passing_failure_is_told_of(
+    world: World, code: int, words: str
+) -> None:
+    world.server.faults["PATCH", path("ServiceAccount")] = status(code, "Conflict", words)
+    assert (await world.reconcile()).result is Result.RETRY
+    assert words in world.condition("Accepted")["message"]
+
+
+@pytest.mark.parametrize("successor", [False, True])
+async def test_one_that_went_before_its_first_status_is_forgotten(world: World, successor: bool) -> None:
+    del world.server.objects[OWNER]
+    if successor:
+        world.server.put(OWNER, stored(uid="uid-2"))
+    assert (await world.reconcile()).result is Result.GONE
+    assert world.store.get(MODEL_DEPLOYMENT.kind, CATS) is None
+    await world.reconcile()
+    assert world.server.writes == []
+
+
 async def test_nothing_is_written_when_nothing_changed(world: World) -> None:
     await world.reconcile()
     assert (await world.reconcile()).result is Result.UNCHANGED
@@ -89,6 +149,20 @@ async def test_an_edit_reaches_the_child_that_it_concerns_and_no_other(world: Wo
     assert (await world.reconcile()).result is Result.CHANGED
     assert world.server.writes == [("PATCH", path("InferenceService")), ("PATCH", f"{OWNER}/status")]
     assert world.server.objects[OWNER]["status"]["observedGeneration"] == 2
+
+
+async def test_a_live_service_keeps_its_own_word_for_the_mode(world: World) -> None:
+    """KServe refuses another, also one that means the same."""
+    await world.reconcile()
+    live = world.server.objects[path("InferenceService")]
+    annotations = {"serving.kserve.io/deploymentMode": "RawDeployment"}
+    metadata = {**live["metadata"], "annotations": {**live["metadata"]["annotations"], **annotations}}
+    said = {"deploymentMode": "RawDeployment"}
+    world.store.put(
+        "InferenceService", world.server.put(path("InferenceService"), {**live, "metadata": metadata, "status": said})
+    )
+    await world.reconcile()
+    assert ("PATCH", path("InferenceService")) not in world.server.writes
 
 
 async def test_a_child_that_was_edited_by_hand_is_restored(world: World) -> None:
@@ -133,6 +207,23 @@ async def test_a_strangers_object_is_left_alone_and_told(world: World) -> None:
     assert "ServingRuntime cats-predictor exists and does not belong to this ModelDeployment" in accepted["message"]
 
 
+async def test_a_stranger_in_the_place_of_a_child_of_whose_end_no_watch_has_told_is_left_alone_and_told(
+    world: World,
+) -> None:
+    await world.reconcile()
+    live = world.server.objects[path("ServingRuntime")]
+    world.store.put("ServingRuntime", world.server.put(path("ServingRuntime"), {**live, "spec": {}}))  # to be restored
+    theirs = {"name": "cats-predictor", "namespace": "demo", "uid": "theirs"}
+    stranger = world.server.put(path("ServingRuntime"), {"metadata": theirs})
+    with pytest.raises(ApiError) as error:
+        await world.reconcile()
+    assert error.value.code == 409
+    assert world.server.objects[path("ServingRuntime")] == stranger
+    assert (await world.reconcile()).result is Result.RETRY
+    assert world.server.objects[path("ServingRuntime")] == stranger
+    assert world.condition("Accepted")["reason"] == "Conflict"
+
+
 async def test_the_children_of_a_predecessor_are_waited_for(world: World) -> None:
     owner = [{"kind": "ModelDeployment", "uid": "an-older-one"}]
     metadata = {"name": "cats-predictor", "namespace": "demo", "ownerReferences": owner}
@@ -146,7 +237,8 @@ async def test_a_quota_is_told_in_the_servers_words_and_tried_again(world: World
     world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = status(403, "Forbidden", words)
     assert (await world.reconcile()).result is Result.RETRY
     accepted = world.condition("Accepted")
-    assert (accepted["reason"], accepted["message"]) == ("ApplyFailed", f"ServingRuntime cats-predictor: {words}")
+    assert accepted["reason"] == "ApplyFailed"
+    assert accepted["message"].startswith(f"ServingRuntime cats-predictor: {words}: raise the ResourceQuota")
     world.server.faults.clear()
     assert (await world.reconcile()).result is Result.CHANGED
     assert world.condition("Accepted")["status"] == "True"
@@ -161,10 +253,31 @@ async def test_a_namespace_that_goes_is_left_to_go(world: World) -> None:
     assert not any(at.endswith("/status") for _, at in world.server.writes)
 
 
-async def test_the_servers_wish_to_wait_is_passed_on(world: World) -> None:
+async def test_the_servers_wish_to_wait_is_passed_on_and_no_status_is_written_meanwhile(world: World) -> None:
     busy = status(429, "TooManyRequests", "slow down", **{"Retry-After": "7"})
     world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = busy
-    assert await world.reconcile() == Outcome(Result.RETRY, 7.0)
+    with pytest.raises(ApiError) as error:
+        await world.reconcile()
+    assert error.value.retry_after_s == 7.0
+    assert not any(path.endswith("/status") for _, path in world.server.writes)
+
+
+async def test_a_write_that_the_server_gives_up_on_again_and_again_is_told_and_one_time_is_an_accident(
+    world: World,
+) -> None:
+    hangs = status(504, "Timeout", "Timeout: request did not complete within requested timeout")
+    world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = hangs
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert not any(path.endswith("/status") for _, path in world.server.writes)
+    assert (await world.reconcile()).result is Result.RETRY
+    accepted = world.condition("Accepted")
+    assert accepted["reason"] == "ApplyFailed"
+    assert "ServingRuntime cats-predictor: Timeout" in accepted["message"]
+    assert "webhook" in accepted["message"]
+    world.server.faults.clear()
+    await world.reconcile()
+    assert world.condition("Accepted")["status"] == "True"
 
 
 async def test_a_cluster_without_kserve_is_told_and_gets_the_other_children(world: World) -> None:

@@ -7,7 +7,7 @@ from tests.builders import model_deployment
 from moorage.api import conditions as c
 from moorage.controller.observe import Observed
 from moorage.controller.status import Judged, evaluate
-from moorage.render import POD_HASH, Refusal, render
+from moorage.render import POD_HASH, Capabilities, Refusal, missing, render
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=7)
@@ -28,6 +28,11 @@ def pod(*containers: dict[str, Any], name: str = "cats-1", **more: Any) -> dict[
     return {"metadata": {"name": name, **more.pop("metadata", {})}, "status": {"containerStatuses": containers, **more}}
 
 
+def good(name: str = "cats-1", **more: Any) -> dict[str, Any]:
+    """A pod that answers."""
+    return pod(name=name, conditions=[{"type": "Ready", "status": "True"}], **more)
+
+
 def container(state: dict[str, Any], *, name: str = "kserve-container", **more: Any) -> dict[str, Any]:
     return {"name": name, "ready": False, "image": "predictor:1", "state": state, **more}
 
@@ -41,9 +46,9 @@ def looked_at(**changes: Any) -> Judged:
 
 
 def judged(*pods: dict[str, Any], isvc: dict[str, Any] | None = None, **changes: Any) -> dict[str, dict[str, Any]]:
-    """The conditions by type."""
+    """The conditions by type; where there is an InferenceService there is KServe's Deployment too, without fault."""
     children = {"InferenceService": [isvc]} if isvc else {}
-    observed = Observed(children=children, pods=list(pods))
+    observed = Observed(children=children, deployments=[kserves_deployment()] if isvc else [], pods=list(pods))
     status = evaluate(looked_at(**changes), observed, {}, NOW)
     return {item["type"]: item for item in status["conditions"]}
 
@@ -58,6 +63,7 @@ def test_at_first_everything_is_on_its_way() -> None:
         "PredictorReady": ("False", "Deploying"),
         "RoutesReady": ("False", "WaitingForRoutes"),
         "Ready": ("False", "Deploying"),
+        "Reconciling": ("True", "Deploying"),
     }
 
 
@@ -69,7 +75,7 @@ def test_a_deployment_that_kserve_works_on_is_deploying_and_names_its_pods() -> 
 
 
 def test_a_model_that_answers_is_ready() -> None:
-    assert reasons(judged(pod(), isvc=service(READY, url=URL))) == {
+    assert reasons(judged(good(), isvc=service(READY, url=URL))) == {
         "Accepted": ("True", "Accepted"),
         "PredictorReady": ("True", "Serving"),
         "RoutesReady": ("True", "Routed"),
@@ -82,14 +88,14 @@ def test_a_model_that_answers_is_ready() -> None:
     [(READY, None), (READY[:1], URL), ([READY[0], {"type": "IngressReady", "status": "False"}], URL)],
 )
 def test_a_model_without_a_route_is_not_ready(conditions: list[dict[str, Any]], url: str | None) -> None:
-    found = judged(isvc=service(conditions, **({"url": url} if url else {})))
+    found = judged(good(), isvc=service(conditions, **({"url": url} if url else {})))
     assert reasons(found)["RoutesReady"] == ("False", "WaitingForRoutes")
     assert reasons(found)["Ready"] == ("False", "WaitingForRoutes")
 
 
 def test_a_change_of_scale_that_leaves_the_deployment_alone_does_not_make_a_model_unready() -> None:
     """KServe's observedGeneration is that of its Deployment, and may be less than the InferenceService's for ever."""
-    found = judged(isvc=service(READY, url=URL, observedGeneration=1))
+    found = judged(good(), isvc=service(READY, url=URL, observedGeneration=1))
     assert found["Ready"]["status"] == "True"
 
 
@@ -121,8 +127,125 @@ def test_a_model_is_not_said_to_serve_a_change_that_its_pods_do_not_have(behind:
 
 def test_a_model_whose_pods_have_the_latest_change_serves_it() -> None:
     children = {"InferenceService": [service(READY, url=URL)]}
-    observed = Observed(children=children, deployments=[kserves_deployment()])
+    observed = Observed(children=children, deployments=[kserves_deployment()], pods=[good()])
     assert evaluate(looked_at(), observed, {}, NOW)["conditions"][3]["status"] == "True"
+
+
+def with_deployment(
+    *pods: dict[str, Any], conditions: list[dict[str, Any]], **status: Any
+) -> dict[str, dict[str, Any]]:
+    """The conditions by type, with a Deployment that has the latest change and says `conditions`."""
+    made = kserves_deployment()
+    made["status"] |= {"conditions": conditions, **status}
+    children = {"InferenceService": [service(READY, url=URL)]}
+    found = evaluate(looked_at(), Observed(children=children, deployments=[made], pods=list(pods)), {}, NOW)
+    return {item["type"]: item for item in found["conditions"]}
+
+
+def test_kserve_is_not_believed_over_its_own_deployment() -> None:
+    short = {"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}
+    found = with_deployment(good(), conditions=[short])["Ready"]
+    assert (found["status"], found["reason"]) == ("False", "Deploying")
+    assert found["message"] == f"PredictorReady: {short['message']}; pods: cats-1"
+
+
+QUOTA = 'pods "cats-1" is forbidden: exceeded quota: few, requested: limits.memory=2Gi, used: ..., limited: limits.memory=3Gi'
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (QUOTA, "raise the ResourceQuota, or lower spec.predictor.resources or spec.scaling"),
+        ('violates PodSecurity "restricted:latest"', "allow it in the namespace's pod-security labels"),
+        ("maximum memory usage per Container is 1Gi, but limit is 2Gi", "raise the LimitRange, or change"),
+        ('admission webhook "x" denied the request: no', "that webhook's rule forbids it: ask who runs it"),
+        ('failed calling webhook "x": connection refused', "the webhook's own server does not answer"),
+        ("failed quota: few: must specify limits.memory for: storage-initializer", "let a LimitRange of the namespace"),
+        ("luck", "remove what refuses it"),
+    ],
+)
+def test_pods_that_the_api_server_refuses_are_told_with_its_words_and_numbers(words: str, fix: str) -> None:
+    refused = [{"type": "Available", "status": "False"}, {"type": "ReplicaFailure", "status": "True", "message": words}]
+    found = with_deployment(conditions=refused)
+    assert reasons(found)["Ready"] == ("False", "PodsRefused")
+    assert f"Deployment cats-predictor: {words}: {fix}" in found["Ready"]["message"]
+    assert "Stalled" in found
+
+
+def test_a_quota_that_lets_some_copies_be_made_degrades_the_model() -> None:
+    refused = [{"type": "ReplicaFailure", "status": "True", "message": QUOTA}]
+    found = with_deployment(good(), conditions=refused)["Ready"]
+    assert (found["status"], found["reason"]) == ("True", "Degraded")
+    assert found["message"].startswith(
+        f"1 of 2 copies answer; Deployment cats-predictor: {QUOTA}: raise the ResourceQuota"
+    )
+
+
+LATE = [{"type": "Available", "status": "False", "message": "too few"}, {"type": "Progressing", "status": "False"}]
+
+
+def test_pods_that_run_and_never_become_ready_are_told_after_the_deadline() -> None:
+    running = pod(container({"running": {}}))
+    found = with_deployment(running, conditions=LATE)
+    assert reasons(found)["Ready"] == ("False", "RolloutStuck")
+    assert "too few; pods: cats-1" in found["Ready"]["message"]
+    assert "Stalled" in found
+
+
+def test_what_may_heal_by_itself_is_stalled_once_the_deadline_has_passed() -> None:
+    waiting = TROUBLES["no place"][0]
+    assert "Reconciling" in judged(waiting, isvc=service(WAITING))
+    found = with_deployment(waiting, conditions=LATE)
+    assert (found["Ready"]["reason"], "Stalled" in found, "Reconciling" in found) == ("Unschedulable", True, False)
+
+
+def test_copies_of_the_version_before_that_still_answer_are_told() -> None:
+    wanted = service()["spec"]["predictor"]["annotations"]
+    broken = pod(container(ended(1, "boom")), metadata={"annotations": wanted}, name="new")
+    former = good("old", metadata={"annotations": {POD_HASH: "former"}})
+    message = judged(former, broken, isvc=service(WAITING))["PredictorReady"]["message"]
+    assert message.startswith("pod new: container kserve-container ended with exit code 1: boom")
+    assert message.endswith("; 1 copy of the version before still answers")
+
+
+def test_the_pods_of_the_latest_change_are_asked_before_others() -> None:
+    wanted = service()["spec"]["predictor"]["annotations"]
+    new = pod(container({"waiting": {"reason": "ErrImagePull"}}), metadata={"annotations": wanted}, name="new")
+    old = pod(container(ended(2, "corrupt")), name="old")
+    assert judged(old, new, isvc=service(WAITING))["PredictorReady"]["reason"] == "ImagePullFailed"
+
+
+def test_a_service_that_somebody_has_stopped_says_so() -> None:
+    stopped = service([*READY, {"type": "Stopped", "status": "True"}], url=URL)
+    assert judged(good(), isvc=stopped)["PredictorReady"]["reason"] == "Stopped"
+
+
+def test_a_deployment_that_somebody_has_scaled_to_0_says_so_and_how_to_scale_it_back() -> None:
+    made = kserves_deployment(updated=0, total=0)
+    made["spec"]["replicas"] = 0
+    observed = Observed(children={"InferenceService": [service(READY, url=URL)]}, deployments=[made])
+    found = {item["type"]: item for item in evaluate(looked_at(), observed, {}, NOW)["conditions"]}
+    assert reasons(found)["Ready"] == ("False", "ScaledToZero")
+    assert reasons(found)["Stalled"] == ("True", "ScaledToZero")
+    assert found["PredictorReady"]["message"] == (
+        "Deployment cats-predictor is scaled to 0 by hand: `kubectl scale deployment/cats-predictor --replicas=1`"
+    )
+
+
+def test_kserve_is_not_believed_without_its_deployment() -> None:
+    for pods in ([], [good()]):
+        observed = Observed(children={"InferenceService": [service(READY, url=URL)]}, pods=pods)
+        found = evaluate(looked_at(), observed, {}, NOW)["conditions"][1]
+        assert (found["status"], found["reason"]) == ("False", "Deploying")
+        assert found["message"].startswith("KServe's Deployment cats-predictor is not there, whatever KServe says")
+
+
+def test_what_is_asked_for_and_missing_is_a_condition_of_its_own_beside_ready() -> None:
+    needs = missing(model_deployment(), Capabilities(features=frozenset({"KServe"})))
+    found = judged(good(), isvc=service(READY, url=URL), missing=needs)
+    assert reasons(found)["Ready"] == ("True", "Ready")
+    assert reasons(found)["ResourceMetricsUnavailable"] == ("True", "NotInstalled")
+    assert "install metrics-server" in found["ResourceMetricsUnavailable"]["message"]
 
 
 def test_a_service_without_our_annotation_is_judged_all_the_same() -> None:
@@ -141,46 +264,89 @@ def test_a_refusal_by_kserve_is_told_in_its_words() -> None:
     assert (found["reason"], found["message"]) == ("InferenceServiceFailed", "KServe says RuntimeNotFound: no runtime")
 
 
+LOOP = {"waiting": {"reason": "CrashLoopBackOff"}}
+FIX_OF_IMAGE = "correct spec.predictor.image, or name a pull secret in spec.predictor.imagePullSecrets"
+RESOURCES = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+LIMITED = {"spec": {"containers": [{"name": "kserve-container", "resources": RESOURCES}]}}
+CLAIM = {"persistentVolumeClaim": {"claimName": "weights"}}
+WAITING_FOR_VOLUMES = [
+    {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-02T03:03:00Z"},
+    {"type": "PodReadyToStartContainers", "status": "False"},
+]
+
 TROUBLES: dict[str, tuple[dict[str, Any], str, str]] = {
     "out of memory": (
-        pod(container({"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended(137, reason="OOMKilled"))),
+        pod(container(LOOP, lastState=ended(137, reason="OOMKilled"), restartCount=4)) | LIMITED,
         "OutOfMemory",
-        "pod cats-1: container kserve-container was killed for using more memory than its limit",
+        "pod cats-1: container kserve-container was killed for using more memory than its limit of 2Gi "
+        "(restarted 4 times): raise spec.predictor.resources.limits.memory",
+    ),
+    "out of memory while the weights are fetched": (
+        pod(initContainerStatuses=[container(ended(137, reason="OOMKilled"), name="storage-initializer")]),
+        "OutOfMemory",
+        "pod cats-1: container storage-initializer was killed for using more memory than its limit: "
+        "raise the memory of storage-initializer in KServe's ConfigMap inferenceservice-config",
     ),
     "a model that cannot be loaded": (
-        pod(container({"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended(2, "/mnt/models/a.pth:\n corrupt"))),
+        pod(container(LOOP, lastState=ended(2, "/mnt/models/a.pth:\n corrupt"))),
         "ModelLoadFailed",
-        "pod cats-1: /mnt/models/a.pth: corrupt",
+        "pod cats-1: /mnt/models/a.pth: corrupt: correct the file, or the field of spec.model",
     ),
     "a model that cannot be loaded, without words": (
         pod(container(ended(2))),
         "ModelLoadFailed",
-        "pod cats-1: the model could not be loaded; see the log",
+        "pod cats-1: the model could not be loaded; its log says why: correct the file, or the field of spec.model",
     ),
     "another end": (
-        pod(container(ended(1, "Traceback"))),
+        pod(container(ended(1, "Traceback (most recent call last):\n  File a\nValueError: no"))),
         "CrashLooping",
-        "pod cats-1: container kserve-container ended with exit code 1: Traceback",
+        "pod cats-1: container kserve-container ended with exit code 1: ValueError: no: "
+        "read `kubectl logs cats-1 -c kserve-container --previous`",
+    ),
+    "an end by a signal": (
+        pod(container(LOOP, lastState=ended(139), restartCount=2)),
+        "CrashLooping",
+        "pod cats-1: container kserve-container ended with exit code 139 (restarted 2 times): "
+        "SIGSEGV, a crash of native code: read `kubectl logs cats-1 -c kserve-container --previous`",
     ),
     "an image that cannot be pulled": (
         pod(container({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}})),
         "ImagePullFailed",
-        "pod cats-1: ImagePullBackOff: Back-off pulling image",
+        f"pod cats-1: ImagePullBackOff: predictor:1: Back-off pulling image: {FIX_OF_IMAGE}",
     ),
     "an image that cannot be pulled, without words": (
         pod(container({"waiting": {"reason": "ErrImagePull"}})),
         "ImagePullFailed",
-        "pod cats-1: ErrImagePull: predictor:1",
+        f"pod cats-1: ErrImagePull: predictor:1: {FIX_OF_IMAGE}",
+    ),
+    "an image of weights that cannot be pulled": (
+        pod(container({"waiting": {"reason": "ErrImagePull", "message": "predictor:1: not found"}}, name="modelcar")),
+        "ImagePullFailed",
+        "pod cats-1: ErrImagePull: predictor:1: not found: correct spec.model.storageUri",
     ),
     "no place": (
-        pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": "0/3 nodes are available"}]),
+        pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": "0/3 nodes are available"}])
+        | LIMITED,
         "Unschedulable",
-        "pod cats-1: 0/3 nodes are available",
+        "pod cats-1: 0/3 nodes are available (it asks for cpu 2, memory 1Gi): "
+        "lower spec.predictor.resources.requests, or add nodes",
     ),
     "the storage initializer": (
         pod(initContainerStatuses=[container(ended(1, "no such bucket"), name="storage-initializer")]),
         "StorageFailed",
-        "pod cats-1: the storage initializer ended with exit code 1: no such bucket",
+        "pod cats-1: the storage initializer ended with exit code 1: no such bucket: "
+        "correct spec.model.storageUri, or name credentials in spec.model.storageSecret",
+    ),
+    "volumes that do not come": (
+        pod(conditions=WAITING_FOR_VOLUMES)
+        | {"spec": {"volumes": [{"secret": {"secretName": "keys"}}, {"emptyDir": {}}, CLAIM]}},
+        "VolumesNotMounted",
+        "pod cats-1: it waits for Secret keys, PersistentVolumeClaim weights: make what is missing; it goes on by itself",
+    ),
+    "an eviction": (
+        pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
+        "Evicted",
+        "pod cats-1: evicted: The node was low on resource: memory.: free the node, or give the pod more of what ran out",
     ),
 }
 
@@ -201,6 +367,12 @@ def test_a_pods_trouble_is_the_reason(trouble: dict[str, Any], reason: str, mess
         pod(container(ended(1)), metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}),
         pod(initContainerStatuses=[container(ended(0), name="storage-initializer", ready=True)]),
         {"metadata": {"name": "cats-1"}},
+        pod(
+            conditions=[
+                {**WAITING_FOR_VOLUMES[0], "lastTransitionTime": "2026-01-02T03:03:50Z"},
+                WAITING_FOR_VOLUMES[1],
+            ]
+        ),
     ],
 )
 def test_a_pod_that_is_only_on_its_way_is_no_trouble(harmless: dict[str, Any]) -> None:
@@ -213,8 +385,25 @@ def test_the_most_telling_of_several_troubles_is_told() -> None:
     assert judged(*reversed(pods), isvc=service(WAITING))["PredictorReady"]["reason"] == "ModelLoadFailed"
 
 
-def test_a_broken_pod_beside_enough_good_ones_does_not_matter() -> None:
-    assert judged(pod(container(ended(1))), isvc=service(READY, url=URL))["Ready"]["status"] == "True"
+def test_a_broken_pod_beside_enough_good_ones_degrades_a_model_that_is_ready() -> None:
+    found = judged(good("a"), pod(container(ended(1, "boom")), name="b"), isvc=service(READY, url=URL))
+    assert reasons(found)["PredictorReady"] == reasons(found)["Ready"] == ("True", "Degraded")
+    assert found["Ready"]["message"].startswith("1 of 2 copies answer; pod b: container kserve-container ended")
+    assert "Stalled" not in found
+
+
+def test_a_pod_that_is_loading_beside_good_ones_degrades_nothing() -> None:
+    found = judged(
+        good("a"), pod(container({"waiting": {"reason": "ContainerCreating"}})), isvc=service(READY, url=URL)
+    )
+    assert reasons(found)["Ready"] == ("True", "Ready")
+
+
+@pytest.mark.parametrize(
+    "broken", [pod(container(ended(1))), pod(), pod(conditions=[{"type": "Ready", "status": "False"}])]
+)
+def test_kserve_is_not_believed_that_a_model_is_ready_of_which_no_pod_is(broken: dict[str, Any]) -> None:
+    assert judged(broken, isvc=service(READY, url=URL))["Ready"]["status"] == "False"
 
 
 def test_what_was_not_accepted_has_nothing_made_for_it() -> None:
@@ -224,22 +413,25 @@ def test_what_was_not_accepted_has_nothing_made_for_it() -> None:
         "PredictorReady": ("False", "NotAccepted"),
         "RoutesReady": ("False", "NotAccepted"),
         "Ready": ("False", "InvalidSpec"),
+        "Stalled": ("True", "InvalidSpec"),
     }
     assert found["Ready"]["message"] == "Accepted: spec.model: Required value"
 
 
 def test_what_was_serving_before_a_bad_edit_is_still_said_to_serve() -> None:
-    found = judged(pod(), isvc=service(READY, url=URL), failure=FAILURE)
+    found = judged(good(), isvc=service(READY, url=URL), failure=FAILURE)
     assert reasons(found) == {
         "Accepted": ("False", "InvalidSpec"),
         "PredictorReady": ("True", "Serving"),
         "RoutesReady": ("True", "Routed"),
         "Ready": ("False", "InvalidSpec"),
+        "Stalled": ("True", "InvalidSpec"),
     }
 
 
 def evaluated(previous: dict[str, Any], now: datetime, isvc: dict[str, Any], generation: int = 3) -> dict[str, Any]:
-    observed = Observed(children={"InferenceService": [isvc]}, pods=[pod(), pod(name="b")])
+    children = {"InferenceService": [isvc]}
+    observed = Observed(children=children, deployments=[kserves_deployment()], pods=[good(), good("b")])
     return evaluate(looked_at(generation=generation), observed, previous, now)
 
 
@@ -256,8 +448,11 @@ def test_the_time_of_transition_moves_only_with_the_status() -> None:
         {item["type"]: item["lastTransitionTime"] for item in status["conditions"]}
         for status in (first, other_words, ready)
     ]
-    assert times[0] == times[1] == dict.fromkeys(c.TYPES, "2026-01-02T03:04:05Z")
-    assert times[2] == {**times[0], **dict.fromkeys(["PredictorReady", "RoutesReady", "Ready"], "2026-01-02T03:11:05Z")}
+    assert times[0] == times[1] == dict.fromkeys([*c.TYPES, "Reconciling"], "2026-01-02T03:04:05Z")
+    assert times[2] == {
+        **dict.fromkeys(c.TYPES, times[0]["Accepted"]),
+        **dict.fromkeys(["PredictorReady", "RoutesReady", "Ready"], "2026-01-02T03:11:05Z"),
+    }
 
 
 def test_every_condition_says_which_generation_it_speaks_of() -> None:
@@ -285,7 +480,8 @@ def test_the_version_is_the_one_that_serves_not_the_one_that_is_asked_for() -> N
     refused = evaluate(
         looked_at(version="2", failure=FAILURE), Observed(children={"InferenceService": [url]}), before, NOW
     )
-    serving = evaluate(looked_at(version="2"), Observed(children={"InferenceService": [url]}), before, NOW)
+    found = Observed(children={"InferenceService": [url]}, deployments=[kserves_deployment()], pods=[good()])
+    serving = evaluate(looked_at(version="2"), found, before, NOW)
     assert [waiting["version"], refused["version"], serving["version"]] == ["1", "1", "2"]
     assert refused["selector"]
 
@@ -305,6 +501,8 @@ def test_every_reason_that_is_given_is_documented_for_its_condition() -> None:
     documented = {kind: {r.name for r in c.REASONS if kind in r.types} for kind in c.TYPES}
     cases = [judged(case[0], isvc=service(WAITING)) for case in TROUBLES.values()]
     cases += [judged(), judged(version=None, failure=FAILURE), judged(isvc=service(READY, url=URL))]
+    cases += [judged(good(), isvc=service(READY, url=URL))]
+    cases += [judged(good(), pod(container(ended(1)), name="b"), isvc=service(READY, url=URL))]
     for found in cases:
         for kind in ("Accepted", "PredictorReady", "RoutesReady"):
             assert found[kind]["reason"] in documented[kind]
@@ -322,3 +520,50 @@ def test_a_copy_of_the_service_under_another_name_is_not_believed() -> None:
     status = evaluate(looked_at(), observed, {}, NOW)
     assert status["conditions"][3]["status"] == "False"
     assert "url" not in status
+
+
+def test_a_format_that_may_run_code_is_a_condition_beside_ready_as_long_as_it_is_allowed() -> None:
+    found = judged(good(), isvc=service(READY, url=URL), unsafe_formats=True)
+    assert (found["UnsafeFormat"]["status"], found["UnsafeFormat"]["reason"]) == ("True", "UnsafeFormatsAllowed")
+    assert found["Ready"]["status"] == "True"
+    assert "UnsafeFormat" not in judged(good(), isvc=service(READY, url=URL))
+
+
+def test_what_is_missing_stays_said_while_it_is_not_known_what_the_cluster_has() -> None:
+    """Or each restart of the controller would write twice to each object."""
+    needs = missing(model_deployment(), Capabilities(features=frozenset({"KServe"})))
+    children = {"InferenceService": [service(READY, url=URL)]}
+    observed = Observed(children=children, deployments=[kserves_deployment()], pods=[good()])
+    first = evaluate(looked_at(missing=needs), observed, {}, NOW)
+    assert evaluate(looked_at(missing=None), observed, first, LATER) == first
+    healed = evaluate(looked_at(missing=()), observed, first, LATER)
+    assert [item["type"] for item in healed["conditions"]] == list(c.TYPES)
+
+
+def test_with_tls_the_url_is_the_services_own_because_calls_through_kserves_route_fail() -> None:
+    routed = [{"type": "IngressReady", "status": "True"}]
+    inside = {"url": "http://cats-predictor.shop.svc.cluster.local"}
+    isvc = service(routed, url="http://cats-shop.example.com", address=inside)
+    observed = Observed(children={"InferenceService": [isvc]}, pods=[good()])
+    plain = evaluate(looked_at(), observed, {}, NOW)
+    assert plain["url"] == "http://cats-shop.example.com"
+    status = evaluate(looked_at(tls=True), observed, {}, NOW)
+    url = f"https://cats-predictor.{isvc['metadata']['namespace']}.svc.cluster.local:80"
+    assert status["url"] == url
+    routes = next(item for item in status["conditions"] if item["type"] == "RoutesReady")
+    assert (routes["status"], routes["reason"]) == ("True", "RoutedInside")
+    assert routes["message"].endswith(url)
+    assert evaluate(looked_at(tls=None), observed, status, NOW)["url"] == url
+    assert evaluate(looked_at(tls=None), observed, plain, NOW)["url"] == plain["url"]
+
+
+def test_with_tls_there_is_no_url_before_kserve_has_made_the_service() -> None:
+    isvc = service([{"type": "IngressReady", "status": "True"}], url="http://cats-shop.example.com")
+    found = judged(good(), isvc=isvc, tls=True)
+    assert reasons(found)["RoutesReady"] == ("False", "WaitingForRoutes")
+
+
+def test_with_tls_the_port_is_the_one_that_kserve_says() -> None:
+    address = {"url": "http://cats-predictor.shop.svc.cluster.local:8080"}
+    found = judged(good(), isvc=service([{"type": "IngressReady", "status": "True"}], address=address), tls=True)
+    assert found["RoutesReady"]["message"].endswith(".svc.cluster.local:8080")

@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +114,25 @@ async def test_a_watch_goes_on_from_the_last_version_when_the_server_ends_the_st
     assert [r.query["resourceVersion"] for r in connection.server.requests[:3]] == ["0", "10", "11"]
 
 
+async def test_a_server_that_has_nothing_to_tell_is_heard_when_it_ends_the_stream(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    script = Script([], [], [])
+
+    async def a_minute_later(request: web.Request) -> web.StreamResponse:
+        nonlocal now_s
+        if "watch" in request.query and len(script.streams) == 2:
+            now_s = 60.0
+        return await script(request)
+
+    monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    connection.server.faults["GET", "/pods"] = a_minute_later
+    async with running(connection, Store()) as (watch, _):
+        await until(lambda: now_s == 60.0 and watch.silent_s() == 0)
+    assert script.lists == 1
+
+
 @pytest.mark.parametrize("code", [410, 500])
 async def test_an_error_event_is_followed_by_a_fresh_list_and_missed_deletions_are_told(
     connection: Connection, code: int
@@ -154,6 +174,20 @@ async def test_an_outage_is_waited_out(connection: Connection, fault: Any) -> No
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_namespace_that_is_refused_counts_as_answered_and_is_taken_up_when_it_comes_back(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.server.faults["GET", "/pods"] = status(403, "Forbidden", "pods is forbidden")
+    listed: list[int] = []
+    async with running(connection, Store(), on_list=lambda: listed.append(1), namespace="demo") as (watch, _):
+        assert watch.refused
+        await until(lambda: len(connection.server.requests) >= 3)
+        assert len(caplog.records) == 1, "said once"
+        connection.server.faults["GET", "/pods"] = Script([])
+        await until(lambda: listed)
+        assert not watch.refused
+
+
 async def test_a_server_that_always_says_gone_is_not_asked_without_a_pause(connection: Connection) -> None:
     async def listed_and_gone(request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
@@ -164,3 +198,17 @@ async def test_a_server_that_always_says_gone_is_not_asked_without_a_pause(conne
     async with running(connection, Store()):
         await asyncio.sleep(0.3)
     assert len(connection.server.requests) <= 2 * 0.3 / 0.01
+
+
+async def test_a_list_from_a_server_that_lags_behind_takes_nothing_away_and_the_watch_goes_on_from_there(
+    connection: Connection,
+) -> None:
+    store = Store()
+    store.put("Pod", pod("a", version=100))
+    script = Script([], [{"type": "MODIFIED", "object": pod("a", version=101)}])
+    connection.server.faults["GET", "/pods"] = script
+    async with running(connection, store) as (_, told):
+        await until(lambda: told)
+    body = store.get("Pod", Key("demo", "a"))
+    assert body is not None
+    assert body["metadata"]["resourceVersion"] == "101"

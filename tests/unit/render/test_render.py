@@ -159,6 +159,16 @@ def test_no_name_or_label_is_cut_for_the_longest_name() -> None:
     assert len(f"isvc.{child_name(model_deployment(name=LONGEST))}") == 63  # KServe's own label `app`
 
 
+def test_no_two_deployments_of_a_namespace_render_one_object() -> None:
+    names = ["cats", "cats-predictor", "cats-predictor-predictor", "predictor", "a", LONGEST]
+    made = [
+        (manifest["kind"], manifest["metadata"]["name"])
+        for name in names
+        for manifest in render(model_deployment(name=name, scaling={"replicas": 2}))
+    ]
+    assert len(made) == len(set(made))
+
+
 def test_every_child_belongs_to_its_deployment() -> None:
     for manifest in render(model_deployment(metadata={"uid": "u-1"}, scaling={"replicas": 2})):
         assert manifest["metadata"]["namespace"] == "demo"

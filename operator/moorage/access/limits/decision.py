@@ -4,7 +4,7 @@ written by `asgi.py` and by the predictor's gRPC service.
 
 # ruff: noqa: N818 - named for the answers that they become
 
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from moorage.access.errors import AccessError
 
@@ -12,6 +12,7 @@ LIMIT: Final = b"x-ratelimit-limit"
 REMAINING: Final = b"x-ratelimit-remaining"
 RESET: Final = b"x-ratelimit-reset"
 RETRY_AFTER: Final = b"retry-after"
+_tuple: Final[Any] = tuple.__new__
 
 
 class Decision(NamedTuple):
@@ -51,6 +52,11 @@ class Decision(NamedTuple):
         if not self.counted:
             return f"the rate limits cannot be checked now; try again in {self.retry_after_s} s"
         return f"the rate limit of {self.limit} calls is reached; try again in {self.retry_after_s} s"
+
+
+def allowed(limit: int, remaining: int, reset_unix_s: int) -> Decision:
+    """Of a call that is let through. As `Decision(...)`, in half the time."""
+    return _tuple(Decision, (True, limit, remaining, reset_unix_s, 0, True))  # type: ignore[no-any-return]
 
 
 class RateLimited(AccessError):

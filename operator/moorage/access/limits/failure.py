@@ -27,6 +27,7 @@ _LOOK: Final = 0.8
 """After this part of the deadline a call looks whether the event loop was free. What is left suffices for an answer that lies
 there already."""
 _PROBE: Final = ("probe",), (Rate.of(1_000_000, 1),)
+_Instead = Callable[[Sequence[str], Sequence[Rate]], Answer]
 
 
 class RemoteStore(Protocol):
@@ -56,10 +57,11 @@ class Guarded:
         """`processes` share a limit while each counts for itself."""
         self._store = store
         self._failures: tuple[type[Exception], ...] = (TimeoutError, *store.errors)
+        self._on_failure = on_failure
         self._deadline_s = deadline_s
         self._retry_s = retry_s
         self._processes = processes
-        self._instead: Callable[[Sequence[str], Sequence[Rate]], Answer] = {
+        self._instead: _Instead = {
             "open": self._open,
             "closed": self._closed,
             "local": self._local,
@@ -81,7 +83,17 @@ class Guarded:
         """See `limiter.Store`."""
         return self._instead(keys, rates) if self.away else self._ask(keys, rates)
 
-    async def _ask(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer:
+    async def once(self, key: str, length_s: float) -> bool:
+        """Whether the key comes for the first time in so many seconds: a limit of one. While the store is away nobody knows, and it
+        passes for the first time unless the choice is `closed`."""
+        if self.away:
+            return self._unknown().allowed
+        return (await self._ask((key,), (Rate.of(1, length_s),), self._unknown)).allowed
+
+    def _unknown(self, *_: object) -> Answer:
+        return Unavailable(self._on_failure != "closed", 0)
+
+    async def _ask(self, keys: Sequence[str], rates: Sequence[Rate], instead: _Instead | None = None) -> Answer:
         try:
             return await self._in_time(keys, rates)
         except TimeoutError:
@@ -91,7 +103,7 @@ class Guarded:
         except Exception:  # noqa: BLE001 - a fault of ours, or of a library: logged, and no reason to fail calls
             _log.exception("the rate limits' store was not asked")
             self._is_away("a fault of ours; see above")
-        return self._instead(keys, rates)
+        return (instead or self._instead)(keys, rates)
 
     async def _in_time(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
         """The store's verdict.

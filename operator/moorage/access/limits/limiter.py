@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from typing import Final, NamedTuple, Protocol
 
-from moorage.access.limits.decision import Decision
+from moorage.access.limits.decision import Decision, allowed
 from moorage.access.limits.windows import Rate, Verdict
 from moorage.access.principal import Principal
 from moorage.api.rate_limits import SECONDS, By, Operation, RateRule
@@ -19,8 +19,8 @@ _PLAIN: Final = 80
 """Characters of an identity that stand in a key as they are; longer ones are hashed."""
 _OTHER: Final[dict[str, By]] = {"key": "subject", "jwt": "key"}
 """Rules that do not count such a caller, if there is one that does by name. Else they count it too: nobody goes uncounted."""
-_MOST_OWN: Final = 10_000
-"""Plans of callers with limits of their own."""
+_MOST_KNOWN: Final = 10_000
+"""Callers whose keys are remembered, for each operation and model."""
 
 
 class Unavailable(NamedTuple):
@@ -38,6 +38,14 @@ class Store(Protocol):
 
     def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Answer | Awaitable[Answer]:
         """Count a call in the window of each key, if all have room by the rate in the same place; else in none."""
+
+
+class _Counted(NamedTuple):
+    """Where calls of one caller are counted, for one operation and model."""
+
+    principal: Principal
+    keys: tuple[str, ...]
+    rates: tuple[Rate, ...]
 
 
 class _Plan(NamedTuple):
@@ -81,8 +89,10 @@ class Limiter:
         self._now = now
         self._named = frozenset(rule.model for rule in rules)
         self._plans: dict[tuple[str, Operation, str | None], _Plan] = {}
-        self._own: dict[tuple[Principal, Operation, str | None], _Plan] = {}
-        self._counts_batches = any(rule.operation == "batch" for rule in rules)
+        # By the principal's place in memory: its hash is over all fields, and costs more than the rest of the look.
+        self._known: dict[tuple[int, str, Operation, str | None], _Counted] = {}
+        self.speaks_of_batches = any(rule.operation == "batch" for rule in rules)
+        """Whether a rule for all callers does; of callers with limits of their own ask `counts_batches`."""
 
     def take(
         self, principal: Principal, client_ip: str, operation: Operation, model: str | None
@@ -91,59 +101,62 @@ class Limiter:
 
         `batch` asks the rules for batches alone: the call has been counted as `predict` before it was read.
         """
-        plan = self._plan_of(principal, operation, model)
-        if not plan.names:
+        if model not in self._named:
+            model = None  # names that no rule has come from outside, and there is no end of them
+        known = self._known.get((id(principal), client_ip, operation, model))
+        if known is None or known.principal is not principal:
+            known = self._counted(principal, client_ip, operation, model)
+        _, keys, rates = known
+        if not keys:
             return None
-        keys = [f"{name}/{_identity(by, principal, client_ip)}" for name, by in zip(plan.names, plan.bys, strict=True)]
-        answer = self._store.take(keys, plan.rates)
+        answer = self._store.take(keys, rates)
         if isinstance(answer, tuple):
-            self._decided(operation, principal.kind, answer.allowed)
-            return self._decision(plan, answer)
-        return self._later(plan, answer, operation, principal)
+            self._decided(operation, principal.kind, answer[0])
+            return self._decision(rates, answer)
+        return self._later(rates, answer, operation, principal)
 
     def counts_batches(self, principal: Principal) -> bool:
         """Whether a call of this caller has to be asked about a second time, once it is known to have several rows."""
-        return self._counts_batches or any(limit.operation == "batch" for limit in principal.limits)
+        return self.speaks_of_batches or any(limit.operation == "batch" for limit in principal.limits)
 
     async def _later(
-        self, plan: _Plan, pending: Awaitable[Answer], operation: Operation, principal: Principal
+        self, rates: Sequence[Rate], pending: Awaitable[Answer], operation: Operation, principal: Principal
     ) -> Decision | None:
         answer = await pending
         self._decided(operation, principal.kind, answer.allowed)
-        return self._decision(plan, answer)
+        return self._decision(rates, answer)
 
-    def _decision(self, plan: _Plan, answer: Answer) -> Decision | None:
+    def _decision(self, rates: Sequence[Rate], answer: Answer) -> Decision | None:
         if isinstance(answer, Unavailable):
             return None if answer.allowed else Decision(False, 0, 0, 0, answer.retry_after_s, counted=False)
-        allowed, now, windows = answer
-        at, least, latest = 0, -1, now
-        for place, (used, leaves) in enumerate(windows):
-            left = plan.rates[place].limit - used
-            left = 0 if left < 0 else left
-            if least < 0 or left < least or (left == least and leaves > latest):
-                at, least, latest = place, left, leaves
+        passes, now, windows = answer
+        if len(windows) == 1:  # the most usual
+            ((used, latest),) = windows
+            limit = rates[0][0]
+            least = limit - used
+        else:
+            limit, least, latest = _tightest(windows, rates, now)
         wait_s = (latest - now) / 1_000_000
-        return Decision(
-            allowed,
-            plan.rates[at].limit,
-            least if allowed else 0,
-            ceil(self._now() + wait_s),
-            0 if allowed else max(1, ceil(wait_s)),
-        )
+        reset = ceil(self._now() + wait_s)
+        if passes:
+            return allowed(limit, least if least > 0 else 0, reset)
+        return Decision(allowed=False, limit=limit, remaining=0, reset_unix_s=reset, retry_after_s=max(1, ceil(wait_s)))
+
+    def _counted(self, principal: Principal, client_ip: str, operation: Operation, model: str | None) -> _Counted:
+        plan = self._plan_of(principal, operation, model)
+        keys = [f"{name}/{_identity(by, principal, client_ip)}" for name, by in zip(plan.names, plan.bys, strict=True)]
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        known = _Counted(principal, tuple(keys), plan.rates)
+        self._known[id(principal), client_ip, operation, model] = known
+        return known
 
     def _plan_of(self, principal: Principal, operation: Operation, model: str | None) -> _Plan:
-        if model not in self._named:
-            model = None  # names that no rule has come from outside, and there is no end of them
-        if not principal.limits:
-            plan = self._plans.get((principal.kind, operation, model))
-            if plan is None:
-                plan = self._plans[principal.kind, operation, model] = _plan(*self._of(principal, operation, model))
-            return plan
-        plan = self._own.get((principal, operation, model))
+        if principal.limits:
+            return _plan(*self._of(principal, operation, model))
+        plan = self._plans.get((principal.kind, operation, model))
         if plan is None:
-            if len(self._own) >= _MOST_OWN:
-                self._own.clear()
-            plan = self._own[principal, operation, model] = _plan(*self._of(principal, operation, model))
+            plan = self._plans[principal.kind, operation, model] = _plan(*self._of(principal, operation, model))
         return plan
 
     def _of(
@@ -158,6 +171,16 @@ class Limiter:
         own = [RateRule(each.requests, each.per, "caller", each.operation) for each in principal.limits]
         mine = [rule for rule in own if rule.operation in kinds]
         return mine, [rule for rule in rules if not mine or rule.by == "ip"]
+
+
+def _tightest(windows: Sequence[tuple[int, int]], rates: Sequence[Rate], now: int) -> tuple[int, int, int]:
+    """Of the window that leaves the least: its limit, what is left, and when its oldest call leaves it."""
+    limit, least, latest = 0, -1, now
+    for (used, leaves), rate in zip(windows, rates, strict=True):
+        left = max(rate.limit - used, 0)
+        if least < 0 or left < least or (left == least and leaves > latest):
+            limit, least, latest = rate.limit, left, leaves
+    return limit, least, latest
 
 
 def _identity(by: By, principal: Principal, client_ip: str) -> str:

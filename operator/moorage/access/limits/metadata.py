@@ -4,7 +4,7 @@ servers shows an interceptor the message, which has the model's name.
 
 from typing import Any
 
-from moorage.access.limits.addresses import FORWARDED_FOR, Addresses, host_of_peer
+from moorage.access.limits.addresses import FORWARDED_FOR, Addresses, host_of_call
 from moorage.access.limits.decision import Decision, refusal, tighter
 from moorage.access.limits.limiter import Limiter
 from moorage.access.limits.proof import HEADER, REQUEST_ID, Proofs
@@ -31,21 +31,20 @@ class Calls:
             RateLimited, LimitsAway: it may not be made.
         """
         metadata = context.invocation_metadata() or ()
-        if self._proofs is not None and self._is_proven(metadata, operation, model):
+        if self._proofs is not None and await self._is_proven(self._proofs, metadata, operation, model):
             return None
         forwarded = [(FORWARDED_FOR, value.encode()) for name, value in metadata if name == _FORWARDED]
-        counted = Counted(
-            self.limiter, context, principal, self._addresses.client(host_of_peer(context.peer()), forwarded), model
-        )
+        ip = self._addresses.client(host_of_call(context.peer(), metadata), forwarded)
+        counted = Counted(self.limiter, context, principal, ip, model)
         await counted.take(operation)
         return counted if operation == "predict" and self.limiter.counts_batches(principal) else None
 
-    def _is_proven(self, metadata: Any, operation: Operation, model: str | None) -> bool:
-        proofs = [value for name, value in metadata if name == _PROOF]
+    async def _is_proven(self, proofs: Proofs, metadata: Any, operation: Operation, model: str | None) -> bool:
+        given = [value for name, value in metadata if name == _PROOF]
         ids = [value for name, value in metadata if name == _ID]
-        if self._proofs is None or len(proofs) != 1 or len(ids) != 1:
+        if len(given) != 1 or len(ids) != 1 or proofs.verify(given[0].encode(), ids[0], model, operation) is None:
             return False
-        return self._proofs.verify(proofs[0].encode(), ids[0], model, operation) is not None
+        return await proofs.is_first(ids[0])
 
 
 class Counted:

@@ -4,16 +4,22 @@ both have the same secret, from one mounted file.
     X-Moorage-Counted: v1.ISSUED_AT.OPERATION.KEY_ID.MAC        key id and MAC in base64 without padding
 
 The MAC (HMAC-SHA256) is also over the request's id and the model, which the predictor sees for itself: a proof is good for one
-request, once in each process, for `LIFE_S` seconds.
+request, once, for `LIFE_S` seconds. Which are used, each process remembers, and where counts are kept for several processes, what
+keeps them remembers it for all (`failure.Guarded.once`).
+
+    verify() ──> MAC, time, call, and new in this process? ── no ──> counted
+                   └── yes ──> is_first(): new in the shared store? ── no ──> counted
+                                 └── yes, or there is none ──> not counted again
 """
 
 import base64
+import hashlib
 import hmac
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from moorage.access.errors import ConfigurationError
 from moorage.api.rate_limits import Operation
@@ -22,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 HEADER: Final = b"x-moorage-counted"
 REQUEST_ID: Final = b"x-request-id"
+ONCE: Final = "proof/"
+"""What the keys of used proofs begin with, in a store that has also counts."""
 LIFE_S: Final = 60
 SKEW_S: Final = 5
 """How far the gateway's clock may be ahead."""
@@ -41,12 +49,17 @@ class Claim(NamedTuple):
     operation: str
 
 
-class Proofs:
-    """Of one process. Whoever only signs remembers nothing."""
+class Once(Protocol):
+    """What several processes remember together."""
 
-    def __init__(self, secret: bytes, now: Callable[[], float] = time.time) -> None:
-        self._secret = secret
-        self._now = now
+    async def once(self, key: str, length_s: float) -> bool:
+        """Whether the key comes for the first time in so many seconds; see `failure.Guarded`."""
+
+
+class Seen:
+    """Ids that have come within a proof's life, of one process."""
+
+    def __init__(self) -> None:
         # Hashes of request ids, of this generation and of the one before: no proof is good any more when its id is forgotten.
         # Two ids with one hash would mean a call that is counted twice, never one that is not counted.
         self._used: set[int] = set()
@@ -54,8 +67,36 @@ class Proofs:
         self._next_generation = 0.0
         self._is_full = False
 
+    def first(self, request_id: str, now: float) -> bool:
+        """Whether it is new, and there is room to remember it. `now` in seconds, of one clock."""
+        if now > self._next_generation:
+            self._used_before, self._used, self._is_full = self._used, set(), False
+            self._next_generation = now + LIFE_S + SKEW_S
+        number = hash(request_id)
+        if number in self._used or number in self._used_before:
+            return False
+        if len(self._used) >= MAX_REMEMBERED:
+            if not self._is_full:
+                self._is_full = True
+                _log.warning("too many proofs to remember: calls that the gateway has counted are counted again")
+            return False
+        self._used.add(number)
+        return True
+
+
+class Proofs:
+    """Of one process. Whoever only signs remembers nothing."""
+
+    def __init__(self, secret: bytes, now: Callable[[], float] = time.time, shared: Once | None = None) -> None:
+        self._secret = secret
+        self._now = now
+        self._seen = Seen()
+        self._shared = shared
+        self.asks_others = shared is not None
+        """Whether `is_first` has to be asked about what `verify` found good."""
+
     @classmethod
-    def from_file(cls, path: str) -> "Proofs":
+    def from_file(cls, path: str, shared: Once | None = None) -> "Proofs":
         """With the file's content as the secret; white space around it is not part of it.
 
         Raises:
@@ -70,7 +111,7 @@ class Proofs:
                 f"{path}: expected a secret of at least {_LEAST_SECRET} bytes, found {len(secret)}: "
                 "write one with `openssl rand -hex 32`"
             )
-        return cls(secret)
+        return cls(secret, shared=shared)
 
     def sign(self, key_id: str, request_id: str, model: str | None, operation: Operation) -> str:
         """The header's value for a call that has been counted."""
@@ -79,7 +120,7 @@ class Proofs:
         return f"v1.{issued}.{operation}.{_text(key_id.encode())}.{_text(mac)}"
 
     def verify(self, value: bytes, request_id: str, model: str | None, operation: Operation) -> Claim | None:
-        """What the proof says, if it is good for this call and was not used before; else None.
+        """What the proof says, if it is good for this call and was not used before in this process; else None.
 
         A proof of a batch is good for a prediction: the predictor cannot tell them apart before it reads the body.
         """
@@ -98,22 +139,15 @@ class Proofs:
             return None
         if stated != operation and (stated, operation) != ("batch", "predict"):
             return None
-        return Claim(key_id, stated) if self._use(request_id, now) else None
+        return Claim(key_id, stated) if self._seen.first(request_id, now) else None
 
-    def _use(self, request_id: str, now: float) -> bool:
-        if now > self._next_generation:
-            self._used_before, self._used, self._is_full = self._used, set(), False
-            self._next_generation = now + LIFE_S + SKEW_S
-        number = hash(request_id)
-        if number in self._used or number in self._used_before:
-            return False
-        if len(self._used) >= MAX_REMEMBERED:
-            if not self._is_full:
-                self._is_full = True
-                _log.warning("too many proofs to remember: calls that the gateway has counted are counted again")
-            return False
-        self._used.add(number)
-        return True
+    async def is_first(self, request_id: str) -> bool:
+        """Whether no other process has seen the proof for this request, as far as is known. While the store is away, what this
+        process remembers has to do; save with `closed`, where what cannot be counted is refused, and so is this."""
+        if self._shared is None:
+            return True
+        digest = hashlib.sha256(request_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return await self._shared.once(ONCE + digest, LIFE_S + SKEW_S)
 
     def _mac(self, issued: str, operation: str, key_id: str, request_id: str, model: str | None) -> bytes:
         # Each field with its length before it: no two lists of fields are the same bytes.

@@ -13,13 +13,16 @@ with the last of them: memory and time are bounded for limits of any size, and t
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 EXACT: Final = 1000
 MAX_WINDOWS: Final = 100_000
 """Of all callers and rules together; beyond it those that were made first are forgotten."""
 _LOOKED_AT: Final = 2
 """Old windows that each new one has looked at: more go than come, so that those of callers who have gone do not pile up."""
+
+
+_tuple: Final[Any] = tuple.__new__
 
 
 class Rate(NamedTuple):
@@ -79,6 +82,26 @@ class Window:
             self._calls.append(1)
         self.used += 1
 
+    def take(self, now: int, rate: Rate) -> Verdict:
+        """One call more, if there is room for it: `forget`, `add` and `next` in one."""
+        leave = self._leave
+        if leave and leave[0] <= now:
+            self.forget(now)
+        limit, length, step = rate
+        if allowed := self.used < limit:
+            at = now + length
+            if step > 1:
+                at = -(-at // step) * step
+            if leave and leave[-1] == at:
+                self._calls[-1] += 1
+            else:
+                leave.append(at)
+                self._calls.append(1)
+            self.used += 1
+        # What `Verdict(...)` does, less a call of a function in Python.
+        verdict: Verdict = _tuple(Verdict, (allowed, now, ((self.used, leave[0] if leave else now),)))
+        return verdict
+
     def next(self, now: int) -> int:
         """When the oldest call leaves."""
         return self._leave[0] if self._leave else now
@@ -87,20 +110,17 @@ class Window:
 class MemoryStore:
     """The windows of one process. Not for several threads: the event loop alone asks."""
 
-    def __init__(self, clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000) -> None:
-        self._clock = clock_us
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
         self._windows: dict[str, Window] = {}
         self._made = 0
 
     def take(self, keys: Sequence[str], rates: Sequence[Rate]) -> Verdict:
         """Count a call in the window of each key, if all have room by the rate in the same place; else in none."""
-        now = self._clock()
+        now = self._clock_ns() // 1000
         if len(keys) == 1:  # the most usual, in half the time
             window = self._windows.get(keys[0]) or self._new(keys[0])
-            limit, length, step = rates[0]
-            if allowed := window.forget(now) < limit:
-                window.add(now, length, step)
-            verdict = Verdict(allowed, now, ((window.used, window.next(now)),))
+            verdict = window.take(now, rates[0])
         else:
             windows = [self._windows.get(key) or self._new(key) for key in keys]
             room = [window.forget(now) < rate.limit for window, rate in zip(windows, rates, strict=True)]

@@ -10,11 +10,13 @@ import json
 import logging
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from moorage.access.limits.proof import ONCE, Seen
 from moorage.access.limits.windows import MemoryStore, Rate, Verdict
 
 _log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ class Counter:
         self._folder = tempfile.TemporaryDirectory(prefix="moorage-limits-", ignore_cleanup_errors=True)
         self.path = str(Path(self._folder.name) / "socket")  # the folder is its owner's alone
         self._store = MemoryStore()
+        self._seen = Seen()
         self._listening = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="rate-limits", daemon=True)
@@ -61,7 +64,10 @@ class Counter:
         try:
             while line := await reader.readline():
                 keys, rates = json.loads(line)
-                verdict = self._store.take(keys, [Rate(*rate) for rate in rates])
+                if keys[0].startswith(ONCE):  # apart: they are many, and must not push callers' windows out
+                    verdict = Verdict(self._seen.first(keys[0], time.monotonic()), 0, ())
+                else:
+                    verdict = self._store.take(keys, [Rate(*rate) for rate in rates])
                 writer.write(json.dumps(verdict, separators=(",", ":")).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError) as error:

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.predictor import ARCHITECTURE_PATTERN, MODEL_NAME_PATTERN, SHA256_PATTERN
-from moorage.api.v1alpha1.section import NOT_YET, DnsName, Rule, Section, VersionLabel, matching
+from moorage.api.v1alpha1.section import DnsName, Rule, Section, VersionLabel, matching
+from moorage.api.v1alpha1.tasks import TASK_RULES, ImageClassification, ObjectDetection, Tabular
 
 Task = Literal["image-classification", "object-detection", "tabular", "custom"]
 
@@ -31,7 +32,10 @@ ModelName = Annotated[
 Architecture = Annotated[
     str,
     Field(max_length=104),
-    matching(ARCHITECTURE_PATTERN.strip("^$"), "expected timm/NAME, for instance timm/resnet18"),
+    matching(
+        ARCHITECTURE_PATTERN.strip("^$"),
+        "expected timm/NAME, torchvision/NAME or ultralytics/NAME, for instance timm/resnet18",
+    ),
 ]
 Sha256 = Annotated[
     str,
@@ -39,8 +43,32 @@ Sha256 = Annotated[
     matching(SHA256_PATTERN.strip("^$"), "expected 64 lower-case hexadecimal digits, as sha256sum prints them"),
 ]
 
+ClassName = Annotated[
+    str,
+    Field(max_length=253),
+    matching(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*",
+        "expected MODULE:CLASS as Python imports it, for instance harbour.models:Tides",
+    ),
+]
+"""The predictor itself also takes the path of a file; a pod has its files from its image."""
+
+TrustedType = Annotated[
+    str,
+    Field(max_length=253),
+    matching(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
+        "expected a type as Python names it, for instance sklearn.tree._tree.Tree",
+    ),
+]
+
 RESERVED_NAMES = ("async", "batch")
 """Words of the gateway's own paths (`/predict/batch/...`), so no model may be called that."""
+
+
+def _known(task: str, architecture: str) -> bool:
+    """Whether the task has networks of that library."""
+    return task == ("image-classification" if architecture.startswith("timm/") else "object-detection")
 
 
 def _without_userinfo(uri: str) -> bool:
@@ -63,7 +91,14 @@ class Model(Section):
     )
     architecture: Architecture | None = Field(
         default=None,
-        description="The network's architecture, `timm/NAME`. Not needed where the weights come with a config.json that names it.",
+        description="The network's architecture: `timm/NAME`, or for object-detection `torchvision/NAME` or `ultralytics/NAME`. "
+        "Not needed where the weights come with a config.json that names it, nor for an exported model.",
+    )
+    class_: ClassName | None = Field(
+        default=None,
+        alias="class",
+        description="For task custom: a class of yours as MODULE:CLASS. The predictor image holds its module; with `moor up` the "
+        "current folder does.",
     )
     name: ModelName | None = Field(
         default=None,
@@ -81,9 +116,26 @@ class Model(Section):
         default=None,
         description="A Secret of this namespace with the store's credentials, in the form that KServe's storage initializer expects.",
     )
-    allow_unsafe_formats: Annotated[bool | None, NOT_YET] = Field(
+    allow_unsafe_formats: bool | None = Field(
         default=None,
-        description="Permits formats that can run code when they are opened (pickle, joblib). Off unless said.",
+        description="For task tabular: permits formats that can run code when they are opened (pickle, joblib). Off unless said; the "
+        "condition UnsafeFormat then says so.",
+    )
+    trusted_types: list[TrustedType] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="For task tabular: types that a skops file may hold beside those that skops itself trusts, for instance "
+        "sklearn.tree._tree.Tree.",
+    )
+    image_classification: ImageClassification | None = Field(
+        default=None, description="For task image-classification: what is answered and what is taken."
+    )
+    object_detection: ObjectDetection | None = Field(
+        default=None, description="For task object-detection: what is answered and what is taken."
+    )
+    tabular: Tabular | None = Field(
+        default=None, description="For task tabular: its columns and classes, what is answered and what is taken."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -93,10 +145,28 @@ class Model(Section):
             check=lambda m: m.task == "custom" or m.storage_uri is not None,
         ),
         Rule(
-            cel="!has(self.architecture) || self.task == 'image-classification'",
-            message="architecture is only known for task image-classification: remove architecture or change task",
-            check=lambda m: m.architecture is None or m.task == "image-classification",
+            cel="!has(self.architecture) || (self.task == 'image-classification' && self.architecture.startsWith('timm/')) || "
+            "(self.task == 'object-detection' && !self.architecture.startsWith('timm/'))",
+            message="architecture is only known for task image-classification, as timm/NAME, and object-detection, as "
+            "torchvision/NAME or ultralytics/NAME: remove architecture or change task",
+            check=lambda m: m.architecture is None or _known(m.task, m.architecture),
         ),
+        Rule(
+            cel="!has(self.class) || self.task == 'custom'",
+            message="class is only known for task custom: remove class or change task",
+            check=lambda m: m.class_ is None or m.task == "custom",
+        ),
+        Rule(
+            cel="!has(self.trustedTypes) || self.task == 'tabular'",
+            message="trustedTypes is only known for task tabular: remove trustedTypes or change task",
+            check=lambda m: m.trusted_types is None or m.task == "tabular",
+        ),
+        Rule(
+            cel="!has(self.allowUnsafeFormats) || !self.allowUnsafeFormats || self.task == 'tabular'",
+            message="allowUnsafeFormats is only known for task tabular: remove allowUnsafeFormats or change task",
+            check=lambda m: not m.allow_unsafe_formats or m.task == "tabular",
+        ),
+        *TASK_RULES,
         Rule(
             cel="!has(self.storageUri) || !self.storageUri.contains('..')",
             message="storageUri must not contain '..': write the path without parent folders",

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.v1alpha1.section import NOT_YET, DnsName, Duration, Obeys, Rule, Section, matching
+from moorage.api.v1alpha1.transport import Tls, Tracing
 
 _SUFFIXES = {
     "m": Decimal("0.001"),
@@ -188,6 +189,11 @@ class Predictor(Section):
         default=None,
         description="Which requests get a JSON line in the pod's log. Without it all in a cluster, and none on a laptop.",
     )
+    tls: Tls | None = Field(
+        default=None,
+        description="TLS on the ports of requests, in a cluster; plain without it. KServe's own route does not speak TLS to pods.",
+    )
+    tracing: Tracing | None = Field(default=None, description="Traces for OpenTelemetry; none without it.")
     gpu: Annotated[Gpu | None, NOT_YET] = Field(default=None, description="Accelerators of one pod.")
     placement: Annotated[Placement | None, NOT_YET] = Field(
         default=None, description="Which nodes the pods may run on."

@@ -13,6 +13,7 @@ from moorage.api.v1alpha1.monitoring import Monitoring
 from moorage.api.v1alpha1.predictor import Predictor
 from moorage.api.v1alpha1.rate_limits import RATE_LIMIT_RULES, RateLimiting, RateLimits
 from moorage.api.v1alpha1.rollout import VARIANT_RULES, Rollout, Variants
+from moorage.api.v1alpha1.runtimes import RUNTIME_RULES
 from moorage.api.v1alpha1.scaling import Scaling
 from moorage.api.v1alpha1.section import NOT_YET, Rule, Section
 from moorage.api.v1alpha1.serving import Access, Cache, Health
@@ -55,7 +56,7 @@ class Spec(Section):
         default=None, description="Dashboards, alerts and drift checks."
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = (*VARIANT_RULES, *RATE_LIMIT_RULES)
+    rules: ClassVar[tuple[Rule, ...]] = (*VARIANT_RULES, *RATE_LIMIT_RULES, *RUNTIME_RULES)
 
 
 class Condition(BaseModel):
@@ -99,7 +100,7 @@ class Status(BaseModel):
     observed_generation: int | None = Field(
         default=None,
         alias="observedGeneration",
-        description="The metadata.generation that the operator has acted upon.",
+        description="The metadata.generation that the operator has acted upon; -1 until it has looked.",
     )
 
 

@@ -102,11 +102,11 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_like_the_api_server(cls, value: Any) -> Any:
-        """A null is pruned before defaults are set, and 3.0 is an integer."""
+        """A null is pruned before defaults are set, and 3.0 is an integer, also in a list."""
         if not isinstance(value, dict):
             return value
         return {
-            key: int(item) if isinstance(item, float) and item.is_integer() else item
+            key: [_whole(one) for one in item] if isinstance(item, list) else _whole(item)
             for key, item in value.items()
             if item is not None
         }
@@ -117,6 +117,10 @@ class Section(BaseModel):
         if failed:
             raise broken(failed)
         return self
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def seconds(duration: str) -> float:

@@ -5,7 +5,6 @@ Its own words say when each step was done (`LoadProgress.at`, since the process 
 
 import json
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moorage.api import ExitCode, LoadProgress, PredictorSettings
+from moorage.api.child import python
 from moorage.cli.files import UserError
 from moorage.cli.predictor_process import DIRECTLY, PredictorProcess
 
@@ -118,7 +118,7 @@ def floor(settings: PredictorSettings) -> ColdStart:
         UserError: it failed; with its own words.
     """
     child = subprocess.run(
-        [sys.executable, "-m", "moorage_predictor.floor", *settings.argv()],
+        python("-m", "moorage_predictor.floor", *settings.argv()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

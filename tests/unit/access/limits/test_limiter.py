@@ -21,7 +21,7 @@ class Clock:
         self.now_us = 5_000_000
 
     def __call__(self) -> int:
-        return self.now_us
+        return self.now_us * 1000
 
 
 def limiter(*rules: str, clock: Clock | None = None, **options: Any) -> Limiter:

@@ -140,7 +140,7 @@ def test_what_is_remembered_is_forgotten_after_two_lives_and_not_before_the_proo
         older = max(0, second - LIFE_S)
         again = gateway.sign("alice", f"r{older}", "cats", "predict").encode()
         assert predictor.verify(again, f"r{older}", "cats", "predict") is None
-        most = max(most, len(predictor._used) + len(predictor._used_before))
+        most = max(most, len(predictor._seen._used) + len(predictor._seen._used_before))
     assert most <= 2 * (LIFE_S + SKEW_S + 1)
 
 

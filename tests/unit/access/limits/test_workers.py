@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from moorage.access.limits.failure import Guarded
+from moorage.access.limits.proof import Proofs
 from moorage.access.limits.windows import Rate
 from moorage.access.limits.workers import Client, Counter
 
@@ -27,6 +28,15 @@ async def test_workers_share_one_limit_whoever_of_them_is_asked(counter: Counter
     assert max(used for verdict in verdicts for used, _ in verdict.windows) == 100
     for worker in workers:
         await worker.disconnect()
+
+
+async def test_a_proof_that_one_worker_has_seen_is_used_for_all(counter: Counter) -> None:
+    workers = [Guarded(Client(counter.path), "local", 2) for _ in range(2)]
+    proofs = [Proofs(b"s" * 32, shared=worker) for worker in workers]
+    assert [await each.is_first("r1") for each in proofs] == [True, False]
+    assert [await each.is_first("r2") for each in reversed(proofs)] == [True, False]
+    for worker in workers:
+        await worker.close()
 
 
 async def test_a_worker_that_gives_up_waiting_does_not_take_another_s_answer(counter: Counter) -> None:

@@ -18,7 +18,7 @@ def scaffold(name: str, storage_uri: str, architecture: str | None) -> str:
     if not name.isprintable():
         raise UserError("NAME: expected printable characters")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - YAML
-    template = environment.from_string(files(__package__).joinpath("templates/model.yaml.j2").read_text())
+    template = environment.from_string(files("moorage.cli").joinpath("templates/model.yaml.j2").read_text())
     text = template.render(name=name, storage_uri=storage_uri, architecture=architecture)
     check(yaml.safe_load(text))
     return text
