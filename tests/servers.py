@@ -5,7 +5,7 @@ import shutil
 
 
 def program(name: str) -> str:
-    """The path of `redis-server`, `haproxy` or `prometheus`.
+    """The path of `redis-server`, `haproxy`, `prometheus` or `java`.
 
     Raises:
         FileNotFoundError: It is not installed; the message says how to get it.

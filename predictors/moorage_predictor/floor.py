@@ -79,7 +79,7 @@ def _forward(weights: Path, architecture: str | None) -> dict[str, float]:
     classifier = getattr(config, "classifier", None) or "head"
     head = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
     with _counted(seconds, "load"):
-        module = architectures.build(name, len(named[head]), **hub.build_args()).eval()
+        module = architectures.build(name, len(named[head]) if head in named else 0, **hub.build_args()).eval()
         module.load_state_dict(named, strict=False, assign=True)
     size = architectures.data_config({**module.pretrained_cfg, **hub.pretrained_cfg.stated()})["input_size"]
     with _counted(seconds, "first answer"), torch.inference_mode():

@@ -9,20 +9,23 @@ from typing import Any
 
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import storage
+from moorage_predictor.errors import LoadFailed
+from moorage_predictor.tasks import table
 
 Report = Callable[[LoadProgress], None]
 
 
 def load(settings: PredictorSettings, report: Report, cancelled: threading.Event) -> Any:
-    """A warm classifier, or an object of the user's class, as `wire/adapt.py` takes it.
+    """A warm model of a built-in task (see `tasks/table.py`), or an object of the user's class, as `wire/adapt.py` takes it.
 
     Raises:
         StartError: the model cannot be served; the message names the file, URI or class and the reason.
     """
-    if settings.task != "image-classification":
+    if not settings.built_in:
         return _custom(settings, report, cancelled)
+    loader = table.of(settings.task, settings.runtime).loader()
     with tempfile.TemporaryDirectory(prefix="moorage-model-") as folder:
-        return _classifier(settings, _files(settings, Path(folder), report, cancelled), report, cancelled)
+        return loader(settings, _files(settings, Path(folder), report, cancelled), report, cancelled)
 
 
 def _files(settings: PredictorSettings, into: Path, report: Report, cancelled: threading.Event) -> Path:
@@ -35,10 +38,16 @@ def _files(settings: PredictorSettings, into: Path, report: Report, cancelled: t
         allow_hosts=settings.storage_allow_hosts,
         report=report,
         cancelled=cancelled,
+        also=table.of(settings.task).files if settings.built_in else (),
     )
 
 
-def _classifier(settings: PredictorSettings, path: Path, report: Report, cancelled: threading.Event) -> Any:
+def classifier(settings: PredictorSettings, path: Path, report: Report, cancelled: threading.Event) -> Any:
+    """Task `image-classification`: a warm `ImageClassifier` of the files at `path`.
+
+    Raises:
+        LoadFailed: the files are not what they should be.
+    """
     from moorage_predictor.engine import network
     from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
     from moorage_predictor.tasks.image_classification.labels import class_names
@@ -53,7 +62,15 @@ def _classifier(settings: PredictorSettings, path: Path, report: Report, cancell
     )
     names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
     limits = Limits(settings.max_image_bytes, settings.max_image_side)
-    return ImageClassifier(loaded, names, top_k=settings.top_k, limits=limits, engine=loaded.describe())
+    return ImageClassifier(
+        loaded,
+        names,
+        top_k=settings.top_k,
+        limits=limits,
+        threshold=settings.confidence_threshold,
+        engine=loaded.describe(),
+        inspect=loaded.inspect,
+    )
 
 
 def engine_options(settings: PredictorSettings) -> Any:
@@ -64,6 +81,7 @@ def engine_options(settings: PredictorSettings) -> Any:
     return EngineOptions(
         precision=settings.precision,
         engine=settings.engine,
+        features=settings.features,
         cache_dir=Path(settings.engine_cache_dir) if settings.engine_cache_dir else default_cache_dir(),
         budget_s=settings.auto_budget_s,
         choose=partial(run_chooser, settings),
@@ -71,12 +89,17 @@ def engine_options(settings: PredictorSettings) -> Any:
 
 
 def _custom(settings: PredictorSettings, report: Report, cancelled: threading.Event) -> Any:
+    from moorage_predictor.engine import files
     from moorage_predictor.tasks.custom import construct, import_class
 
     path: Path | None = None
     if settings.storage_uri or settings.model_dir:
         # In the process's own temporary folder: the class may read its files whenever it likes.
         path = _files(settings, Path(tempfile.mkdtemp(prefix="model-")), report, cancelled)
+        if settings.sha256 is not None:
+            files.check_sha256(files.find_weights(path), settings.sha256)
+    elif settings.sha256 is not None:
+        raise LoadFailed("--sha256", "expected --model-dir or --storage-uri with it: there is no weight file to check")
     report(LoadProgress("weights", 0, 1))
     made = construct(import_class(settings.task), settings.model_name, path)
     report(LoadProgress("weights", 1, 1))

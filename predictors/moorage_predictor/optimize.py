@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from pydantic import ValidationError
 
+from moorage.api.child import python
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import log
@@ -48,7 +49,7 @@ def run_chooser(settings: PredictorSettings, weights: Path, folder: Path, cancel
         task=settings.task, model_dir=str(weights), **{name: getattr(settings, name) for name in _OF_THE_ENGINE}
     )
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", __spec__.name, f"--into={folder}", *own.argv()],
+        python("-m", __spec__.name, f"--into={folder}", *own.argv()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env={**os.environ, **own.env()},
@@ -96,7 +97,9 @@ def choose(settings: PredictorSettings, path: Path, folder: Path) -> "Record":
     chooser = choose.Chooser(loaded.backend.module.cpu(), options, images, folder)
     _, judged = chooser.run()
     key = key_of(loaded.weights, files.sha256_of(loaded.weights), settings.architecture)
-    described = Described(architecture=loaded.architecture, num_classes=loaded.num_classes, data=loaded.data)
+    described = Described(
+        architecture=loaded.architecture, num_classes=loaded.num_classes, data=loaded.data, sizes=loaded.sizes
+    )
     return choose.write(folder, key, options, described, images.source, judged)
 
 

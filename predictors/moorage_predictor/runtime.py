@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
+from moorage.api.signal_event import SignalEvent
 from moorage_predictor import BEGAN, log
 from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
@@ -71,7 +72,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class _Runtime:
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
-        self._cancelled = threading.Event()
+        self._cancelled = SignalEvent()
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader: threading.Thread | None = None

@@ -9,13 +9,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from moorage.api.child import python
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.wire import binding
 
@@ -62,6 +62,7 @@ class Worker:
         self.last_words = ""
         self.start_at = 0.0
         """Of the next process, where there is none."""
+        self._told = HoldBack(None)
         self._heartbeat = -1
         self._pid = 0
         self._reader: threading.Thread | None = None
@@ -94,7 +95,7 @@ class Worker:
                 inherited.append(metrics.fileno())
                 changes["metrics_fd"] = metrics.fileno()
             process = subprocess.Popen(
-                [sys.executable, "-m", "moorage_predictor", *settings.model_copy(update=changes).argv()],
+                python("-m", "moorage_predictor", *settings.model_copy(update=changes).argv()),
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -115,6 +116,7 @@ class Worker:
             ours.pop_all()
         self.process, self._pid, self._heartbeat = process, process.pid, heartbeat
         self.heard_at = time.monotonic()
+        self._told = HoldBack(None)
 
     def listen(self, now: float) -> None:
         """Note a sign of life, if there was one."""
@@ -123,8 +125,9 @@ class Worker:
                 self.heard_at = now
 
     def tell(self, word: HoldBack) -> None:
-        """Nothing, if there is no process, or it has just ended."""
-        if self.process and self.process.stdin:
+        """Nothing, if it has been told so already, there is no process, or it has just ended."""
+        if word != self._told and self.process and self.process.stdin:
+            self._told = word
             with contextlib.suppress(OSError):
                 self.process.stdin.write(word.line() + "\n")
                 self.process.stdin.flush()

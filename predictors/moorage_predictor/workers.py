@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
+from moorage.api.signal_event import SignalEvent
 from moorage_predictor import log
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
@@ -46,9 +47,9 @@ class Workers:
 
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
+        self._stop = SignalEvent()
         self._workers: list[Worker] = []
-        self._told_ready = False
+        self._told_ready = self._first_ready = False
         self._held_back = HoldBack(None)
         self._looked_at = time.monotonic()
 
@@ -92,8 +93,7 @@ class Workers:
         if self._told_ready:  # whoever takes another's place and cannot load would be a place that nobody fills
             settings = settings.model_copy(update={"on_load_failure": "exit"})
         worker.start(settings, self._relay, late=late)
-        if self._held_back.reason:
-            worker.tell(self._held_back)
+        worker.tell(self._word_for(worker))
 
     def _relay(self, worker: Worker, line: str) -> None:
         """A worker's words are ours; of progress only the first worker's, and `ready` once all are."""
@@ -112,6 +112,7 @@ class Workers:
                 self._told_ready = True
                 _log.info("ready", extra={"workers": len(self._workers)})
                 log.progress(LoadProgress("ready", 1, 1))
+            self._first_ready = self._first_ready or self._workers[0].ready.is_set()
             now = time.monotonic()
             self._forgive_standstill(now)
             for worker in self._workers:
@@ -178,18 +179,24 @@ class Workers:
         worker.start_at, worker.last_words = now + pause, last_words
         return pause
 
+    def _word_for(self, worker: Worker) -> HoldBack:
+        """The first worker takes connections while it loads: one that is quicker is not to say for it that requests are answered
+        here."""
+        if self._held_back.reason or self._first_ready or worker is self._workers[0]:
+            return self._held_back
+        return HoldBack("the first worker is still loading")
+
     def _hold_back(self) -> None:
-        """Tell all workers when one of them begins or ceases to end again and again."""
+        """Tell the workers whose word has changed: one of them begins or ceases to end again and again, or the first is ready."""
         worst = max(self._workers, key=lambda worker: worker.failures)
         reason = None
         if worst.failures >= _A_LOOP:
             reason = (
                 f"worker {worst.number} ended {worst.failures} times in a row, with {worst.last_words}; see the log"
             )
-        if (word := HoldBack(reason)) != self._held_back:
-            self._held_back = word
-            for worker in self._workers:
-                worker.tell(word)
+        self._held_back = HoldBack(reason)
+        for worker in self._workers:
+            worker.tell(self._word_for(worker))
 
     def _end(self) -> bool:
         """Whether every worker has answered everything."""

@@ -166,11 +166,13 @@ def test_a_documented_status_and_its_word_are_what_the_server_answers(status: st
 OTHER_LIMITS = (
     "drain_delay_s",
     "forward_timeout_s",
+    "max_explained_rows",
     "max_image_bytes",
     "max_image_side",
     "max_models",
     "max_models_bytes",
     "max_queue_size",
+    "max_rows",
     "shutdown_grace_s",
     "worker_timeout_s",
 )
@@ -200,7 +202,7 @@ def in_words(name: str, value: float | None) -> str:
 
 
 def test_every_path_and_every_call_of_the_predictor_is_in_the_reference() -> None:
-    from moorage_predictor.wire.grpc import _CALLS
+    from moorage_predictor.wire.access import GRPC_ROLES
     from moorage_predictor.wire.http.endpoints import ENDPOINTS
 
     pages = [REFERENCE / f"{name}.md" for name in ("protocol-v1", "protocol-v2-rest", "extensions")]
@@ -209,7 +211,7 @@ def test_every_path_and_every_call_of_the_predictor_is_in_the_reference() -> Non
     # What is below a version is said in a sentence.
     assert [path for path in sorted(paths) if f"{path}`" not in text and "{version}" not in path] == []
     grpc_page = (REFERENCE / "protocol-v2-grpc.md").read_text()
-    assert [call for call in (*_CALLS, "ModelInfer") if f"`{call}`" not in grpc_page] == []
+    assert [call for call in GRPC_ROLES if f"`{call}`" not in grpc_page] == []
 
 
 def test_the_readme_says_what_is_not_supported_yet() -> None:
@@ -237,10 +239,7 @@ def not_yet() -> list[str]:
     ]
     return [
         *found,
-        "object-detection",
-        "tabular",
         "custom",
-        "torchserve",
         "concurrency",
         "rps",
         "latency",

@@ -77,6 +77,35 @@ Bucket = list[tuple[int, int, Item[Payload]]]
 """A heap by priority and arrival."""
 
 
+class Aside:
+    """The turn of one row that does not pass the queue. Made by `Batcher.aside`."""
+
+    def __init__(self, ended: Callable[["Aside", float], None]) -> None:
+        self._ended = ended
+        self._record = CURRENT.get()
+        self._started = 0.0
+        self.wanted = True
+        """Whether its caller still waits, and nobody has come who would have to wait for it."""
+
+    def begin(self) -> None:
+        """The forward pass begins, in any thread."""
+        self._started = perf_counter()
+        if self._record is not None:
+            self._record.entered = now = perf_counter_ns()
+            self._record.enter(Batch(1), now)
+
+    def end(self) -> None:
+        """It has ended, or there was none."""
+        self._ended(self, perf_counter() - self._started if self._started else 0.0)
+
+    def gives_way(self) -> bool:
+        """Whether its forward pass has not begun; then it shall not."""
+        if self._started:
+            return False
+        self.wanted = False
+        return True
+
+
 class Batcher(Generic[Payload]):
     """One model's queue and the batches in work."""
 
@@ -95,6 +124,7 @@ class Batcher(Generic[Payload]):
         self._waiting = 0
         self._arrivals = 0
         self._running = 0
+        self._aside: Aside | None = None
         self._scheduled = False
         self._context = Context()
         """Of every batch; else it would be that of the request which came first, for the batches after it as well."""
@@ -132,6 +162,9 @@ class Batcher(Generic[Payload]):
                 raise self.refusal()
         loop = asyncio.get_running_loop()
         item = Item(payload, rows, loop.time(), loop.create_future())
+        if self._aside is not None and self._aside.gives_way():
+            self._aside = None
+            self._running -= 1
         self._arrivals += 1
         heappush(self._buckets.setdefault(key, []), (priority, self._arrivals, item))
         self._rows[key] = self._rows.get(key, 0) + rows
@@ -139,10 +172,29 @@ class Batcher(Generic[Payload]):
         self._schedule(loop)
         return item.future
 
-    def refusal(self) -> Overloaded:
-        """What one more is told: to come again when those that wait now have been served."""
-        seconds = self._waiting * self._seconds_per_row / self._limits.workers
-        return Overloaded(f"{self._waiting} rows wait for the model; try again", max(1, math.ceil(seconds)))
+    def aside(self) -> Aside:
+        """A batch of one row that does not pass the queue, because nobody is there or in work. It counts as one until its end, so
+        that those who come meanwhile find one worker less; but who comes before its forward pass does not wait for what is
+        done before that.
+        """
+        self._running += 1
+        self._aside = Aside(self._aside_ended)
+        return self._aside
+
+    def _aside_ended(self, turn: Aside, seconds: float) -> None:
+        if self._aside is turn:
+            self._aside = None
+            self._running -= 1
+        if seconds:
+            self._done(1, 0.0, seconds, 1)
+        # After its caller, who may have found that the row must be queued.
+        asyncio.get_running_loop().call_soon(self.look)
+
+    def refusal(self, before: int = 0) -> Overloaded:
+        """What one more is told: to come again when those that wait now, and so many before the queue, have been served."""
+        rows = max(self._waiting, before)
+        seconds = rows * self._seconds_per_row / self._limits.workers
+        return Overloaded(f"{rows} rows wait for the model; try again", max(1, math.ceil(seconds)))
 
     def look(self) -> None:
         """What was waited for may not come."""
@@ -231,15 +283,18 @@ class Batcher(Generic[Payload]):
         finally:
             seconds = perf_counter() - started
             self._running -= 1
-            self._had_company = len(batch) > 1
-            newest = seconds / rows
-            self._seconds_per_row += (newest - self._seconds_per_row) * (_NEWEST if self._seconds_per_row else 1)
             for item in batch:
                 if not item.future.done():  # the loop is ending
                     item.future.cancel()
-            self.observe(rows, sum(taken - item.since for item in batch), seconds, len(batch))
+            self._done(rows, sum(taken - item.since for item in batch), seconds, len(batch))
             if self._buckets:
                 self._schedule(loop)
+
+    def _done(self, rows: int, waited_s: float, seconds: float, items: int) -> None:
+        self._had_company = items > 1
+        newest = seconds / rows
+        self._seconds_per_row += (newest - self._seconds_per_row) * (_NEWEST if self._seconds_per_row else 1)
+        self.observe(rows, waited_s, seconds, items)
 
     async def _compute(self, batch: list[Item[Payload]], alone: bool) -> None:
         try:

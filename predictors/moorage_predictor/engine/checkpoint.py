@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from moorage.api.child import python
 from moorage_predictor.errors import LoadFailed
 from moorage_predictor.orphans import die_with_parent
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 600
 _POLL_S: Final = 0.05
 _REFUSED: Final = 2
-_WRAPPERS: Final = ("state_dict", "model")
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 _UNSAFE: Final = re.compile(r"(?:GLOBAL|class) ([\w.<>]+)")
 
 
@@ -38,7 +39,7 @@ class Conversion:
         self._source = source
         self._target = target
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __spec__.name, str(source), str(target)],
+            python("-m", __spec__.name, str(source), str(target)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,18 +86,20 @@ def state_dict_of(loaded: Any) -> "dict[str, torch.Tensor]":
     # Any: whatever an unpickled file holds; this function is where it gets a type.
     import torch
 
-    for name in _WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
-            loaded = loaded[name]
-            break
+    while isinstance(loaded, dict) and (
+        inner := next((loaded[name] for name in _WRAPPERS if _holds(loaded, name)), None)
+    ):
+        loaded = inner
     if not isinstance(loaded, dict) or not loaded:
         raise ValueError(f"expected a state dict, found {type(loaded).__name__}")
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ValueError(f"expected tensors by name, found {type(value).__name__} under {str(key)[:80]!r}")
-    if all(key.startswith("module.") for key in loaded):
-        return {key.removeprefix("module."): value for key, value in loaded.items()}
     return dict(loaded)
+
+
+def _holds(loaded: dict[Any, Any], name: str) -> bool:
+    return isinstance(loaded.get(name), dict)
 
 
 def _explain(error: Exception) -> str:

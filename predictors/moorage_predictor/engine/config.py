@@ -67,18 +67,10 @@ class ModelArgs(BaseModel):
     global_pool: str | None = Field(default=None, pattern=r"^[a-z]{0,16}$")
 
 
-class HubConfig(BaseModel):
-    """`config.json` as timm's hub writes it; unknown fields are ignored, as timm ignores them."""
+class ConfigFile(BaseModel):
+    """What stands in `config.json`, of one task; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-    architecture: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_.]{0,98}$")
-    num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
-    global_pool: str | None = Field(default=None, pattern=r"^[a-z]{0,16}$")
-    label_names: tuple[str, ...] | None = None
-    label_descriptions: dict[str, str] | None = None
-    model_args: ModelArgs = ModelArgs()
-    pretrained_cfg: _Pretrained = _Pretrained()
 
     @classmethod
     def beside(cls, weights: Path) -> Self:
@@ -98,6 +90,18 @@ class HubConfig(BaseModel):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise LoadFailed(file, f"{field}: {first['msg']}") from error
+
+
+class HubConfig(ConfigFile):
+    """`config.json` as timm's hub writes it; unknown fields are ignored, as timm ignores them."""
+
+    architecture: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_.]{0,98}$")
+    num_classes: int | None = Field(default=None, ge=0, le=1_000_000)
+    global_pool: str | None = Field(default=None, pattern=r"^[a-z]{0,16}$")
+    label_names: tuple[str, ...] | None = None
+    label_descriptions: dict[str, str] | None = None
+    model_args: ModelArgs = ModelArgs()
+    pretrained_cfg: _Pretrained = _Pretrained()
 
     def build_args(self) -> dict[str, Any]:
         """Keyword arguments for timm's builder."""

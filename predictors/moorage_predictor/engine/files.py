@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ _PREFERRED: Final = "model.safetensors"
 _CHUNK_BYTES: Final = 1 << 20
 
 
-def find_weights(path: Path) -> Path:
-    """The weight file at `path` (a file), or the only one in it (a folder); safetensors win over checkpoints.
+def find_weights(path: Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
+    """The weight file at `path` (a file), or the only one in it (a folder); safetensors win over others.
 
     Raises:
         LoadFailed: there is none, or a choice that only the user can make.
@@ -24,17 +25,17 @@ def find_weights(path: Path) -> Path:
     if not path.exists():
         raise LoadFailed(path, "no such file or folder")
     if path.is_file():
-        if path.suffix not in SUFFIXES:
-            raise LoadFailed(path, f"expected a weight file ending in {', '.join(SUFFIXES)}")
+        if path.suffix not in suffixes:
+            raise LoadFailed(path, f"expected a weight file ending in {', '.join(suffixes)}")
         return path
-    files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in SUFFIXES)
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in suffixes)
     for found in ([f for f in files if f.name == _PREFERRED], [f for f in files if f.suffix == ".safetensors"], files):
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(file.name for file in found[:5])
             raise LoadFailed(path, f"expected one weight file, found {len(found)} ({names}); name one of them")
-    raise LoadFailed(path, f"no weight file in this folder (looked for *{', *'.join(SUFFIXES)})")
+    raise LoadFailed(path, f"no weight file in this folder (looked for *{', *'.join(suffixes)})")
 
 
 def check_sha256(file: Path, expected: str | None) -> None:

@@ -1,16 +1,21 @@
 """Names of tensors: the layouts that are recognised, mapped to timm's. Pure; called by `network.load`.
 
-| layout                   | recognised by             | becomes                                  |
-|--------------------------|---------------------------|------------------------------------------|
-| timm                     | anything else             | itself                                   |
-| efficientnet-lite-pytorch| `_conv_stem.weight`       | timm `tf_efficientnet_lite*`, by name    |
+| layout                    | recognised by                                    | becomes                                            |
+|---------------------------|--------------------------------------------------|----------------------------------------------------|
+| timm                      | anything else                                    | itself                                             |
+| Meta's DINOv3             | `storage_tokens`, `downsample_layers.0.0.weight` | timm's DINOv3 or ConvNeXt, by timm (`dinov3.py`)   |
+| efficientnet-lite-pytorch | `_conv_stem.weight`                              | timm `tf_efficientnet_lite*`, by name              |
+
+Before that come off what training wraps around a network (`module.`, `backbone.` ...), and a classifier under another name is
+called what timm calls it (`with_classifier`).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from moorage_predictor.engine import dinov3
 from moorage_predictor.engine.config import DataOverrides
 
 _BLOCK: Final = re.compile(r"_blocks\.(\d+)\.(_\w+)\.(\w+)$")
@@ -43,6 +48,11 @@ _STAGES: Final = {
 _LITE_DATA: Final = DataOverrides(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
+_WRAPPERS: Final = ("module.", "_orig_mod.", "model.", "network.", "backbone.", "encoder.")
+"""What DistributedDataParallel, torch.compile, and people's own classes put before every name, or every one but the classifier's."""
+_CLASSIFIER: Final = re.compile(r"(?:head|classifier|fc|linear|linear_head|cls_head)(?:\.(?:fc|linear|\d+))?")
+
+
 @dataclass(frozen=True)
 class Layout:
     """How the tensors of one file are to be read."""
@@ -51,17 +61,57 @@ class Layout:
     """The file's name -> timm's name."""
     architecture: str | None = None
     data: DataOverrides = field(default_factory=DataOverrides)
+    released: bool = False
+    """The names are still those of Meta's release; `dinov3.converted` is to be called."""
+    build_args: dict[str, Any] = field(default_factory=dict)
+    """For timm's builder, where config.json says nothing."""
 
 
-def recognise(keys: Iterable[str], architecture: str | None) -> Layout:
-    """The layout of a file with these tensor names."""
-    keys = list(keys)
+def recognise(tensors: Mapping[str, Any], architecture: str | None) -> Layout:
+    """The layout of a file with these tensors by name."""
+    bare = _unwrapped(tensors)
+    keys = list(bare.values())
     if "_conv_stem.weight" not in keys:
-        return Layout({key: key for key in keys})
+        named = {bare[key]: tensor for key, tensor in tensors.items()}
+        if not dinov3.released(named):
+            return Layout(bare)
+        # The release's classifiers read the class token; timm would take the mean of the patches.
+        args = {"global_pool": "token"} if dinov3.TRANSFORMER in named else {}
+        return Layout(bare, dinov3.architecture_of(named), released=True, build_args=args)
     name = (architecture or "tf_efficientnet_lite0").split(".")[0]
     stages = _STAGES.get(name, _STAGES["tf_efficientnet_lite0"])
     expanded = {int(match[1]) for key in keys if (match := _BLOCK.match(key)) and match[2] == "_expand_conv"}
-    return Layout({key: _lite_name(key, stages, expanded) for key in keys}, "tf_efficientnet_lite0", _LITE_DATA)
+    names = {key: _lite_name(name, stages, expanded) for key, name in bare.items()}
+    return Layout(names, "tf_efficientnet_lite0", _LITE_DATA)
+
+
+def with_classifier(tensors: Mapping[str, Any], classifier: str) -> dict[str, Any]:
+    """The tensors with the only thing that looks like a linear classifier under timm's name, if nothing has that name."""
+    found = {
+        key.removesuffix(".weight") for key, tensor in tensors.items() if key.endswith(".weight") and tensor.ndim == 2
+    }
+    heads = [name for name in found if _CLASSIFIER.fullmatch(name)]
+    if f"{classifier}.weight" in tensors or len(heads) != 1:
+        return dict(tensors)
+    leaves = {f"{heads[0]}.{leaf}": f"{classifier}.{leaf}" for leaf in ("weight", "bias")}
+    return {leaves.get(key, key): tensor for key, tensor in tensors.items()}
+
+
+def _unwrapped(keys: Iterable[str]) -> dict[str, str]:
+    """Each name, and the same without what training has wrapped around the network."""
+    names = {key: key for key in keys}
+    while True:
+        for prefix in _WRAPPERS:
+            inside = [name for name in names.values() if name.startswith(prefix)]
+            others = {name.rpartition(".")[0] for name in names.values() if not name.startswith(prefix)}
+            if inside and all(_CLASSIFIER.fullmatch(other) for other in others):
+                break
+        else:
+            return names
+        bare = {key: name.removeprefix(prefix) for key, name in names.items()}
+        if len(set(bare.values())) < len(bare):  # two networks in one file
+            return names
+        names = bare
 
 
 def _lite_name(key: str, stages: Sequence[int], expanded: set[int]) -> str:

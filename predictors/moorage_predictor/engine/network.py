@@ -10,21 +10,23 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from moorage.api.predictor import LoadProgress
-from moorage_predictor.engine import architectures, checkpoint, files, plan, precision
+from moorage_predictor.engine import architectures, checkpoint, dinov3, files, info, plan, running
 from moorage_predictor.engine import weights as stored
 from moorage_predictor.engine.backend import Backend, Float32s, Unavailable
-from moorage_predictor.engine.backends import eager
 from moorage_predictor.engine.config import DataConfig, HubConfig
-from moorage_predictor.engine.layout import Layout, recognise
+from moorage_predictor.engine.layout import Layout, recognise, with_classifier
 from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.engine.plan import Plan
 from moorage_predictor.errors import LoadFailed
+
+if TYPE_CHECKING:
+    from moorage_predictor.engine.inspection import Inspectable
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ Report = Callable[[LoadProgress], None]
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded model: float32 NCHW in, logits out. Calls may run in parallel."""
+    """A loaded model: float32 NCHW in, logits out; of a backbone without a classifier (num_classes 0) its features. Calls may
+    run in parallel."""
 
     architecture: str
     num_classes: int
@@ -41,12 +44,23 @@ class Network:
     hub: HubConfig
     weights: Path
     backend: Backend
+    inspect: "Inspectable | None" = None
+    """Gives features and attention; None: nobody may ask for them."""
+    sizes: dict[str, str] = field(default_factory=dict)
+    """How large it is, for the model's configuration."""
     told: dict[str, str] = field(default_factory=dict)
     """Why this engine, for the model's configuration."""
 
     def describe(self) -> dict[str, str]:
-        """How it runs, for the model's configuration."""
-        return {**self.backend.describe(), **self.told}
+        """What it is and how it runs, for the model's configuration."""
+        return {
+            "variant": self.architecture,
+            **self.sizes,
+            "num_classes": str(self.num_classes),
+            "data_config": self.data.model_dump_json(),
+            **self.backend.describe(),
+            **self.told,
+        }
 
     def forward(self, batch: Float32s, threads: int | None = None) -> Float32s:
         """Logits [n, classes] of any n >= 1, made with so many cores; None is all of the pod's."""
@@ -70,8 +84,10 @@ def load(
     weights = files.find_weights(path)
     files.check_sha256(weights, sha256)
     hub = HubConfig.beside(weights)
-    planned = plan.make(weights, architecture, sha256, options or EngineOptions(), cancelled)
-    if network := _opened(planned, weights, hub):
+    options = options or EngineOptions()
+    planned = plan.make(weights, architecture, sha256, options, cancelled)
+    network = _opened(planned, weights, hub)
+    if network and not running.kept_beside(options, network.num_classes):
         report(LoadProgress("import", 2, 2))
         report(LoadProgress("weights", 1, 1))
         _warm_up(network, report)
@@ -91,7 +107,7 @@ def load(
             readable = conversion.wait(cancelled)
         tensors = stored.read(readable, weights)
         name = (architecture or "").removeprefix("timm/") or hub.architecture
-        network = _assemble(tensors, weights, hub, name, report, planned)
+        network = _assemble(tensors, weights, hub, name, report, planned, options, network)
     _warm_up(network, report)
     return network
 
@@ -103,19 +119,29 @@ def _assemble(
     architecture: str | None,
     report: Report,
     planned: Plan,
+    options: EngineOptions,
+    opened: Network | None,
 ) -> Network:
+    """With an engine that is open already, only what `inspect` needs is built."""
     layout = recognise(tensors, architecture)
     name = architecture or layout.architecture
     if name is None:
         raise LoadFailed(
             weights, "the architecture is unknown: set it (timm/NAME) or put timm's config.json beside the file"
         )
-    renamed = {layout.names[key]: tensor for key, tensor in tensors.items()}
-    num_classes = _count_classes(renamed, weights, hub, name)
-    module = _build(name, num_classes, hub, weights)
+    named = {layout.names[key]: tensor for key, tensor in tensors.items()}
+    classifier = _classifier(name)
+    renamed = with_classifier(named, classifier)
+    num_classes = _count_classes(renamed, weights, hub, name, classifier)
+    module = _build(name, num_classes, {**layout.build_args, **hub.build_args()}, weights)
+    sizes = info.sizes(module)
+    module.requires_grad_(False)
+    if layout.released:
+        renamed = _from_release(renamed, module, classifier, weights, name)
     stored.fill(module, renamed, weights, name, report)
     data = _data_config(module, layout, hub, weights)
-    return Network(name, num_classes, data, hub, weights, _run_by(planned, module, data), planned.told)
+    backend, inspect = running.engines(planned, module, data, options, opened.backend if opened else None, num_classes)
+    return Network(name, num_classes, data, hub, weights, backend, inspect, sizes, planned.told)
 
 
 def _opened(planned: Plan, weights: Path, hub: HubConfig) -> Network | None:
@@ -130,24 +156,20 @@ def _opened(planned: Plan, weights: Path, hub: HubConfig) -> Network | None:
         _log.warning("an engine artifact is not used", extra={"reason": str(error)})
         return None
     described = planned.artifact.record.network
-    return Network(described.architecture, described.num_classes, described.data, hub, weights, backend, planned.told)
+    return Network(
+        described.architecture,
+        described.num_classes,
+        described.data,
+        hub,
+        weights,
+        backend,
+        sizes=described.sizes,
+        told=planned.told,
+    )
 
 
-def _run_by(planned: Plan, module: Any, data: DataConfig) -> Backend:
-    """An engine for this module, which is used up."""
-    device = precision.device()
-    if planned.engine == "compile" and device == "cpu":
-        from moorage_predictor.engine.backends import compiled
-
-        try:
-            return compiled.make(module, planned.precision, np.zeros((1, *data.input_size), dtype=np.float32))
-        except Unavailable as error:
-            _log.warning("not compiled: served by torch's own operators", extra={"reason": str(error)})
-    kind = planned.precision if planned.engine in ("eager", "compile") else "fp32"
-    return eager.make(module, kind, device)
-
-
-def _count_classes(tensors: Mapping[str, Any], weights: Path, hub: HubConfig, name: str) -> int:
+def _classifier(name: str) -> str:
+    """What timm calls this architecture's linear classifier."""
     if not architectures.exists(name):
         close = architectures.close_matches(name)
         hint = f"; did you mean {', '.join(f'timm/{match}' for match in close)}?" if close else ""
@@ -157,23 +179,38 @@ def _count_classes(tensors: Mapping[str, Any], weights: Path, hub: HubConfig, na
     except RuntimeError as error:
         raise LoadFailed(f"timm/{name}", str(error)) from error
     classifier = getattr(config, "classifier", None) or "head"
-    key = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
+    return classifier if isinstance(classifier, str) else str(classifier[0])
+
+
+def _count_classes(tensors: Mapping[str, Any], weights: Path, hub: HubConfig, name: str, classifier: str) -> int:
+    key = f"{classifier}.weight"
     found = int(tensors[key].shape[0]) if key in tensors else None
+    if found is None and 0 in (hub.num_classes, hub.pretrained_cfg.num_classes):
+        return 0
     stated = hub.num_classes or hub.pretrained_cfg.num_classes or (len(hub.label_names) if hub.label_names else None)
     if found is not None and stated is not None and found != stated:
         raise LoadFailed(weights, f"expected {stated} classes (config.json), found {found} in {key}")
-    count = stated or found or getattr(config, "num_classes", 0)
-    if not count:
-        raise LoadFailed(weights, f"timm/{name} has no classifier here ({key} is absent), so it cannot classify images")
-    return count
+    return stated or found or getattr(architectures.pretrained_cfg(name), "num_classes", 0) or 0
 
 
-def _build(name: str, num_classes: int, hub: HubConfig, weights: Path) -> Any:
+def _from_release(tensors: dict[str, Any], module: Any, classifier: str, weights: Path, name: str) -> dict[str, Any]:
+    """The tensors of Meta's release in timm's names; a classifier, which is not the release's, stays as it is."""
+    if reason := dinov3.misfit(tensors, name):
+        raise LoadFailed(weights, f"does not fit timm/{name}: {reason}")
+    own = {key: tensors[key] for leaf in ("weight", "bias") if (key := f"{classifier}.{leaf}") in tensors}
     try:
-        module = architectures.build(name, num_classes, **hub.build_args())
+        converted = dinov3.converted({key: value for key, value in tensors.items() if key not in own}, module)
+    except (KeyError, RuntimeError, ValueError, AttributeError):
+        return tensors  # which do not fit: `fill` names those that are missing and those that are too many
+    return {**converted, **own}
+
+
+def _build(name: str, num_classes: int, args: dict[str, Any], weights: Path) -> Any:
+    try:
+        module = architectures.build(name, num_classes, **args)
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
-        raise LoadFailed(weights, f"timm/{name} cannot be built with {hub.build_args()}: {error}") from error
-    return module.eval().requires_grad_(False)
+        raise LoadFailed(weights, f"timm/{name} cannot be built with {args}: {error}") from error
+    return module.eval()
 
 
 def _data_config(module: Any, layout: Layout, hub: HubConfig, weights: Path) -> DataConfig:
@@ -193,11 +230,19 @@ def _warm_up(network: Network, report: Report) -> None:
     report(LoadProgress("warmup", 0, 1))
     batch = np.zeros((1, *network.data.input_size), dtype=np.float32)
     try:
-        logits = network.forward(batch)
+        logits = _first_logits(network, batch)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise LoadFailed(network.weights, f"a forward pass with input {list(batch.shape)} fails: {error}") from error
-    if logits.shape != (1, network.num_classes):
+    if logits.shape != (1, network.num_classes or logits.shape[-1]):
         raise LoadFailed(
             network.weights, f"expected logits [1, {network.num_classes}], the network gives {list(logits.shape)}"
         )
     report(LoadProgress("warmup", 1, 1))
+
+
+def _first_logits(network: Network, batch: Float32s) -> Float32s:
+    """Of what runs it. What looks into it is the same, and then needs no pass of its own, or another copy."""
+    if network.inspect is None:
+        return network.forward(batch)
+    logits = network.inspect.verified(batch)
+    return logits if network.inspect.engine is network.backend else network.forward(batch)

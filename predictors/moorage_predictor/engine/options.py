@@ -28,6 +28,9 @@ class EngineOptions:
     choose: Callable[[Path, Path, threading.Event], None] | None = None
     """Given the weights and an empty folder, runs `choose.py` in a child process, which leaves its choice in the folder."""
 
+    features: Literal["auto", "on", "off"] = "auto"
+    """Whether a copy of the network is kept in torch's own operators, to look into: `auto` where it runs in those anyway."""
+
     @property
     def needs_choice(self) -> bool:
         """Must something be built ahead, or measured?"""

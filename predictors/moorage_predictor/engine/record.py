@@ -74,6 +74,8 @@ class Described(BaseModel):
     architecture: str
     num_classes: int
     data: DataConfig
+    sizes: dict[str, str] = {}
+    """Of `info.sizes`; records of before it have none."""
 
 
 class Record(BaseModel):

@@ -24,8 +24,10 @@ def fetch(
     allow_hosts: Sequence[str],
     report: Callable[[LoadProgress], None],
     cancelled: threading.Event,
+    also: Sequence[str] = (),
 ) -> Path:
-    """The file or folder that `uri` names, on this machine; what must be downloaded is put in `into`.
+    """The file or folder that `uri` names, on this machine; what must be downloaded is put in `into`. `also`: patterns of
+    files that are downloaded beside those of `fetcher.PATTERNS`.
 
     Raises:
         LoadFailed: the URI is forbidden, or nothing is there.
@@ -38,7 +40,7 @@ def fetch(
     elif scheme == "file":
         path = local.locate(uri, model_root)
     elif scheme in uris.REMOTE:
-        path = remote.download(uri, into, allow_hosts, cancelled)
+        path = remote.download(uri, into, allow_hosts, cancelled, also)
     elif scheme == "pvc":
         raise LoadFailed(uri, "pvc:// is mounted by KServe in a cluster; here use --model-dir or file://")
     else:

@@ -1,4 +1,4 @@
-"""The child process that downloads: kserve-storage under a watch. `remote` starts it with URI FOLDER [HOST:PORT ...].
+"""The child process that downloads: kserve-storage under a watch. `remote` starts it with URI FOLDER PATTERNS [HOST:PORT ...].
 
     Storage.download(uri, folder) ── every socket.connect ──> is the address public or allowed?
                                   └─ every path it creates ─> does a path that begins in the folder stay in it?
@@ -20,7 +20,7 @@ from moorage_predictor.orphans import die_with_parent
 from moorage_predictor.storage import uris
 
 PATTERNS: Final = ["*.safetensors", "*.pth", "*.pt", "*.bin", "*.json", "*.txt"]
-"""All that a model may consist of; more is not downloaded."""
+"""All that a model may consist of, beside what its task adds; more is not downloaded."""
 
 _CREATING: Final = frozenset({"open", "os.mkdir", "os.rename", "os.symlink", "os.link"})
 _UNAVAILABLE: Final = ("Connection", "Connect", "Timeout", "Endpoint", "gaierror", "ProxyError")
@@ -77,14 +77,14 @@ def _is_unavailable(error: BaseException | None) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Download, or say why not."""
     die_with_parent()
-    uri, folder, *allow_hosts = argv
+    uri, folder, also, *allow_hosts = argv
     watch: Watch | None = None
     try:
         watch = Watch(folder, allow_hosts)
         sys.addaudithook(watch)
         from kserve_storage import Storage
 
-        Storage.download(uri, os.path.realpath(folder), allow_patterns=PATTERNS)
+        Storage.download(uri, os.path.realpath(folder), allow_patterns=[*PATTERNS, *filter(None, also.split(","))])
     except MoorageError as error:
         return _fail(str(error), unavailable=error.retryable)
     except Exception as error:  # noqa: BLE001 - kserve-storage and five client libraries raise anything

@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from moorage.api.child import python
 from moorage_predictor.errors import LoadFailed, StoreUnavailable
 from moorage_predictor.storage import uris
 
@@ -25,8 +25,10 @@ _CHILD_ENV: Final = {
 }
 
 
-def download(uri: str, into: Path, allow_hosts: Sequence[str], cancelled: threading.Event) -> Path:
-    """`into`, holding what `uri` names.
+def download(
+    uri: str, into: Path, allow_hosts: Sequence[str], cancelled: threading.Event, also: Sequence[str] = ()
+) -> Path:
+    """`into`, holding what `uri` names, as far as the patterns of `fetcher` and `also` allow.
 
     Raises:
         LoadFailed: the URI is forbidden, or nothing usable is there.
@@ -34,7 +36,7 @@ def download(uri: str, into: Path, allow_hosts: Sequence[str], cancelled: thread
     """
     uris.check(uri, allow_hosts)
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "moorage_predictor.storage.fetcher", uri, str(into), *allow_hosts],
+        python("-m", "moorage_predictor.storage.fetcher", uri, str(into), ",".join(also), *allow_hosts),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _BUCKET: Final = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}(?:/.*)?")
 _HUB: Final = re.compile(r"hf://[\w.-]+/[\w.-]+(?::[\w./-]+)?", re.ASCII)
 _ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|zst)$", re.IGNORECASE)
-_WEIGHTS: Final = re.compile(r"\.(safetensors|pth|pt|bin)$")
+_WEIGHTS: Final = re.compile(r"\.(safetensors|pth|pt|bin|onnx|pt2|torchscript|skops|ubj)$")
 _ENDPOINT_VARIABLES: Final = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST", "hf": "HF_ENDPOINT"}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SIX_TO_FOUR: Final = ipaddress.ip_network("2002::/16")
@@ -75,7 +75,10 @@ def _check_form(scheme: str, uri: str, path: str) -> None:
     if scheme == "https":
         # kserve-storage sends other https addresses to other protocols: git for *.git, Azure's for its hosts.
         if not _WEIGHTS.search(path) or ".git" in uri:
-            raise LoadFailed(uri, "expected the address of one .safetensors, .pth, .pt or .bin file")
+            raise LoadFailed(
+                uri,
+                "expected the address of one .safetensors, .pth, .pt, .bin, .onnx, .pt2, .torchscript, .skops or .ubj file",
+            )
         if (urlsplit(uri).hostname or "").endswith((".core.windows.net", ".storage.azure.net")):
             raise LoadFailed(uri, "Azure's stores are not supported")
 

@@ -5,36 +5,31 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 from typing import Any, Final
 
-from grpc import StatusCode, unary_unary_rpc_method_handler
+from grpc import StatusCode
 
 from moorage_predictor.telemetry.observer import Observer
 from moorage_predictor.telemetry.record import CURRENT, Record
 from moorage_predictor.telemetry.request_ids import HEADER, request_id
-from moorage_predictor.telemetry.request_log import plain
+from moorage_predictor.telemetry.request_log import Common, plain
 
 Rpc = Callable[[Any, Any], Awaitable[Any]]
 
-_QUIET: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+_QUIET: Final = frozenset({"ServerLive", "ServerReady", "ModelReady", "Check"})
 _NAMES: Final = {code.value[0]: code.name for code in StatusCode}
 _LATE_S: Final = 0.02
 """Of a client's last word."""
 
 
-def observed(name: str, handler: Any, observer: Observer) -> Any:
-    """The handler of a method that takes bytes; `name` is the service's for it."""
-    return unary_unary_rpc_method_handler(
-        _observed(name, handler.unary_unary, observer), response_serializer=handler.response_serializer
-    )
-
-
-def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
-    from moorage.access.limits.addresses import host_of_peer
+def observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
+    """A method whose request has its bytes for its length; `name` is the service's for it."""
+    from moorage.access.limits.addresses import host_of_call
 
     async def call(request: Any, context: Any) -> Any:
         record = Record()
         CURRENT.set(record)
         given = trace = state = None
-        for key, value in context.invocation_metadata() or ():
+        metadata = context.invocation_metadata() or ()
+        for key, value in metadata:
             if key == HEADER:
                 given = value.encode("latin-1", "replace")
             elif key == "traceparent":
@@ -46,11 +41,12 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
         if not observer.looks:
             context.set_trailing_metadata(answered)
             return await rpc(request, context)
+        record.began = perf_counter_ns()
+        peer = context.peer()  # grpcio has forgotten it once a call is cancelled
         observer.begin(record, name, trace, state)
         if record.span is not None:
             answered = (*answered, *[(key.decode(), value.decode()) for key, value in record.answer_headers])
         context.set_trailing_metadata(answered)
-        record.bytes_in = len(request)
         code = "CANCELLED"
         try:
             answer = await rpc(request, context)
@@ -65,12 +61,16 @@ def _observed(name: str, rpc: Rpc, observer: Observer) -> Rpc:
         finally:
             failed, quiet = code != "OK", name in _QUIET
             if observer.wants(failed=failed, quiet=quiet):
-                fields = {"rpc": name, "code": code, "bytes_in": record.bytes_in, "bytes_out": record.bytes_out}
+                record.bytes_in = len(request)
+                common = {"rpc": name}
                 if record.caller:
-                    fields["caller"] = plain(record.caller)
-                if client := host_of_peer(context.peer()):  # behind the native server's door nobody is told it
-                    fields["client"] = client
-                observer.end(record, fields, failed=failed, quiet=quiet)
+                    common["caller"] = plain(record.caller)
+                if client := host_of_call(peer, metadata):
+                    common["client"] = client
+                if record.protocol:
+                    common |= {"protocol": record.protocol, "model": record.model, "version": record.version}
+                fields = {"code": code, "bytes_in": record.bytes_in, "bytes_out": record.bytes_out}
+                observer.end(record, Common.of(common), fields, failed=failed, quiet=quiet)
 
     return call
 

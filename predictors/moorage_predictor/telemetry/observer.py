@@ -2,6 +2,7 @@
 made by `wire/server.py`.
 """
 
+import asyncio
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.telemetry.record import Record
-from moorage_predictor.telemetry.request_log import RequestLog
+from moorage_predictor.telemetry.request_log import Common, RequestLog
 
 if TYPE_CHECKING:
     from moorage_predictor.telemetry.traces import Traces
@@ -29,10 +30,11 @@ class Observer:
         self._traces = traces
         self.looks = log is not None or traces is not None
         """Whether anything is to be done with a request but to name it."""
+        self.traced = traces is not None
 
     def begin(self, record: Record, name: str, traceparent: bytes | None, tracestate: bytes | None) -> None:
-        """The request named so is here, perhaps as a part of its caller's trace."""
-        record.began = perf_counter_ns()
+        """The request named so is here, perhaps as a part of its caller's trace. Not needed where it is of none and none is
+        made: see `traced`."""
         if self._traces is not None:
             self._traces.begin(record, name, _text(traceparent), _text(tracestate))
         elif traceparent and (found := _TRACEPARENT(traceparent)):
@@ -44,37 +46,22 @@ class Observer:
             return True
         return self._log is not None and (failed or not (quiet or self._log.only_errors))
 
-    def end(self, record: Record, fields: dict[str, Any], *, failed: bool, quiet: bool = False) -> None:
-        """It is answered. `fields` are what its protocol knows of it, without what is not known; the log line goes on in
-        them."""
+    def end(self, record: Record, common: Common, fields: dict[str, Any], *, failed: bool, quiet: bool = False) -> None:
+        """It is answered. `common` and `fields` are what its protocol knows of it, without what is not known."""
         ended = perf_counter_ns()
         if self._traces is not None and record.span is not None:
-            self._traces.end(record, fields, failed=failed)
+            self._traces.end(record, {**common.fields, **fields}, failed=failed)
         log = self._log
         if log is None or (not failed and (quiet or log.only_errors)):
             return
-        fields["duration_ms"] = (ended - record.began) // 1000 / 1000
-        if record.protocol:
-            fields["protocol"], fields["model"], fields["version"] = record.protocol, record.model, record.version
-        if record.encoded:
-            entered, taken, inferred = record.entered, record.taken, record.inferred
-            fields["decode_ms"] = (entered - record.started) // 1000 / 1000
-            fields["queue_ms"] = (taken - entered) // 1000 / 1000
-            fields["forward_ms"] = (inferred - taken) // 1000 / 1000
-            fields["encode_ms"] = (record.encoded - inferred) // 1000 / 1000
-            fields["rows"] = record.rows
-            if record.batch is not None:
-                fields["batch_rows"] = record.batch.rows
-        if record.trace_id:
-            fields["trace_id"] = record.trace_id
-        log.write(record.id, fields)
+        log.write(record, common, fields, ended)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Send what has been gathered. Takes a few seconds at most."""
         if self._log is not None:
-            self._log.close()
+            await self._log.close()
         if self._traces is not None:
-            self._traces.close()
+            await asyncio.to_thread(self._traces.close)
 
 
 def observer(settings: PredictorSettings, metrics: Metrics) -> Observer:
@@ -90,7 +77,7 @@ def observer(settings: PredictorSettings, metrics: Metrics) -> Observer:
     if endpoint := otel_endpoint(settings, os.environ):
         from moorage_predictor.telemetry.traces import Traces
 
-        traces = Traces(endpoint)
+        traces = Traces(endpoint, settings.otel_sample_rate)
     return Observer(log, traces)
 
 

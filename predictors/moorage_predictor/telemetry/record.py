@@ -56,6 +56,22 @@ class Record:
         """It asked this model for a prediction."""
         self.protocol, self.model, self.version = protocol, model, version
 
+    def durations(self, ended: int) -> dict[str, Any]:
+        """Where its time went until `ended`, in ms, and of how many rows it was; for the log."""
+        found: dict[str, Any] = {"duration_ms": (ended - self.began) // 1000 / 1000}
+        if self.encoded:
+            entered, taken, inferred = self.entered, self.taken, self.inferred
+            found["decode_ms"] = (entered - self.started) // 1000 / 1000
+            found["queue_ms"] = (taken - entered) // 1000 / 1000
+            found["forward_ms"] = (inferred - taken) // 1000 / 1000
+            found["encode_ms"] = (self.encoded - inferred) // 1000 / 1000
+            found["rows"] = self.rows
+            if self.batch is not None:
+                found["batch_rows"] = self.batch.rows
+        if self.trace_id:
+            found["trace_id"] = self.trace_id
+        return found
+
     def enter(self, batch: Batch, now: int) -> None:
         """One of its rows leaves the queue."""
         self.taken, self.batch = now, batch

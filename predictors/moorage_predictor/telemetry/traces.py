@@ -24,6 +24,7 @@ try:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
     from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:
@@ -47,11 +48,13 @@ _NAMES: Final = {
 class Traces:
     """Of one process."""
 
-    def __init__(self, endpoint: str) -> None:
-        """`endpoint` is the whole URL that spans are posted to."""
+    def __init__(self, endpoint: str, sample_rate: float | None = None) -> None:
+        """`endpoint` is the whole URL that spans are posted to; `sample_rate`, from 0 to 1, of those requests whose callers have not
+        decided (None: as the SDK's variables say)."""
         named = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
         ours = Resource({"service.name": "moorage-predictor", "service.version": __version__})
-        self._provider = TracerProvider(resource=ours.merge(named), shutdown_on_exit=False)
+        sampler = None if sample_rate is None else ParentBasedTraceIdRatio(sample_rate)
+        self._provider = TracerProvider(sampler, ours.merge(named), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._tracer = self._provider.get_tracer("moorage", __version__)
         self._propagator = TraceContextTextMapPropagator()

@@ -15,12 +15,15 @@ from moorage_predictor.wire.http.types import Receive, Scope, Send
 if TYPE_CHECKING:
     from moorage.access.asgi import Access, App
     from moorage.access.gate import Gate
+    from moorage_predictor.wire.grpc_incoming import Incoming
     from moorage_predictor.wire.rate_limits import Limits
 
 GRPC_ROLES: Final[dict[str, Role | None]] = {
     "ServerLive": None,
     "ServerReady": None,
     "ModelReady": None,
+    "Check": None,
+    "Watch": None,
     "ServerMetadata": "read",
     "ModelMetadata": "read",
     "ModelConfig": "read",
@@ -102,13 +105,13 @@ class Guarded:
         method: str,
         rpc: Callable[[Any, Any], Awaitable[Any]],
         parse: Callable[[bytes], Any],
-        request: bytes,
+        request: "bytes | Incoming",
         context: Any,
     ) -> Any:
-        """Call the method, if its caller may. A stranger's message is not even parsed."""
+        """Call the method, if its caller may. A stranger's message is not even parsed, and with grpcio not taken in."""
         role = GRPC_ROLES.get(method, "admin")
         caller = _noted(await self.door.caller(context.invocation_metadata(), role))
-        message = parse(request)
+        message = parse(request if isinstance(request, bytes) else await request.read())
         if role is not None:
             if method in _CHANGES and message.settings:
                 role = "admin"

@@ -1,9 +1,10 @@
-"""What was loaded -> the model that is served, whichever of three it is. Called by `runtime`, in the thread that loads.
+"""What was loaded -> the model that is served, whichever of four it is. Called by `runtime`, in the thread that loads.
 
 | loaded                                   | becomes                                             |
 |------------------------------------------|-----------------------------------------------------|
-| a classifier of `tasks`                  | `ClassifierModel`                                   |
+| a model of a built-in task               | that task's class of `tasks/table.py`               |
 | a `kserve.Model` of the user's           | itself, loaded if it is not yet                     |
+| an object with decode, batch or encode   | `hooked.HookedModel`: row by row                    |
 | an object with `predict(inputs)`         | `ArrayModel`: a dictionary of arrays in and out     |
 """
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelFault
+from moorage_predictor.tasks import table
+from moorage_predictor.tasks.custom import has_hooks
 from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES
 from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
 from moorage_predictor.wire.pipeline import Model, sdk_of
@@ -22,15 +25,18 @@ def adapted(loaded: Any, settings: PredictorSettings) -> Model:
     """The model that the protocols call. In the thread that loads, where there is no event loop.
 
     Raises:
-        LoadFailed: it is none of the three, or says that it did not load.
+        LoadFailed: it is none of the four, or says that it did not load.
     """
-    if settings.task == "image-classification":
-        from moorage_predictor.wire.model import ClassifierModel  # other tasks need no Pillow
-
-        return ClassifierModel(loaded, settings)
+    if settings.built_in:
+        served: Model = table.of(settings.task, settings.runtime).model()(loaded, settings)
+        return served
     if sdk := sdk_of(loaded):
         model: Model = sdk.ready(loaded, settings.task)
         return model
+    if has_hooks(loaded):
+        from moorage_predictor.wire.hooked import HookedModel
+
+        return HookedModel(loaded, settings)
     if callable(getattr(loaded, "predict", None)):
         return ArrayModel(settings.model_name, loaded)
     raise LoadFailed(f"--task {settings.task}", "expected a kserve.Model or a class with predict(inputs)")

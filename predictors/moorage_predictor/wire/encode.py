@@ -17,6 +17,7 @@ from moorage_predictor.errors import InvalidInput, ModelFault
 from moorage_predictor.wire.classification import classified
 from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES, DATATYPES, Datatype
 from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
+from moorage_predictor.wire.pieces import PIECE, json_of
 from moorage_predictor.wire.tensor import bytes_of_elements, short
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -154,7 +155,7 @@ def _json_data(output: Selected) -> Any:
         raise InvalidInput(
             f"output {output.name}: holds NaN or infinity, which JSON cannot carry; ask for it with binary_data: true"
         )
-    return flat
+    return flat if flat.size <= PIECE else json_of(flat)
 
 
 def _finite(flat: NDArray[Any]) -> bool:

@@ -6,6 +6,7 @@ The messages are `moorage.api.oip`'s, which KServe's and Triton's clients both u
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import starmap
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -15,6 +16,7 @@ from grpc import StatusCode, aio
 
 from moorage import __version__
 from moorage.access.errors import AccessError
+from moorage.access.limits import PEER
 from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
@@ -22,14 +24,16 @@ from moorage_predictor.errors import ControlDisabled, InvalidInput, ModelFault, 
 from moorage_predictor.telemetry.grpc import observed, why_cancelled
 from moorage_predictor.telemetry.observer import Observer
 from moorage_predictor.telemetry.record import CURRENT
-from moorage_predictor.wire.access import Guarded, model_of
+from moorage_predictor.wire.access import GRPC_ROLES, Guarded, model_of
 from moorage_predictor.wire.control import LogSettings
 from moorage_predictor.wire.decode import PARSE_HERE, is_batch, rows_of
 from moorage_predictor.wire.descriptions import EXTENSIONS, PRODUCT, config, metadata
 from moorage_predictor.wire.grpc_guard import Guard
+from moorage_predictor.wire.grpc_health import SERVICE as HEALTH
+from moorage_predictor.wire.grpc_health import Health
+from moorage_predictor.wire.grpc_incoming import Incoming, Reading, small, unary, unary_stream
 from moorage_predictor.wire.grpc_messages import infer_request, infer_response
 from moorage_predictor.wire.messages import InferResponse
-from moorage_predictor.wire.rate_limits import needs_addresses
 from moorage_predictor.wire.repository import Repository
 
 if TYPE_CHECKING:
@@ -60,20 +64,9 @@ def create_server(
     Raises:
         StartError: the one that is asked for is not installed.
     """
-    guarded = None if gate is None else Guarded(gate, limits)
-    service = _Service(repository, settings, guarded, limits)
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            _translated(name, getattr(service, name), request.FromString, guarded, limits),
-            response_serializer=answer.SerializeToString,
-        )
-        for name, (request, answer) in _CALLS.items()
-    }
-    handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
-        service.ModelInfer, response_serializer=pb.ModelInferResponse.SerializeToString
-    )
-    if observer is not None:
-        handlers = {name: observed(name, handler, observer) for name, handler in handlers.items()}
+    native, guarded = _native(settings), None if gate is None else Guarded(gate, limits)
+    late = guarded is not None and native is None
+    handlers = services(repository, settings, guarded, limits, observer, late=late)
     options = [
         # Off unless workers share the port: a second predictor on it must fail, not share it.
         ("grpc.so_reuseport", 1 if settings.http_fd is not None else 0),
@@ -84,27 +77,52 @@ def create_server(
         ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
         ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
     ]
-    if native := _native(settings):
+    if native is not None:
         inside = native.server(options=options)
-        inside.add_registered_method_handlers(SERVICE, handlers)
+        for name, methods in handlers.items():
+            inside.add_registered_method_handlers(name, methods)
         shared = settings.http_fd is not None
         return Guard(inside, settings, share_port=shared)
+    if late:  # else the window of a fast connection grows by itself, and all of it is what a stranger may fill
+        options.append(("grpc.http2.bdp_probe", 0))
     server: aio.Server = aio.server(options=options, maximum_concurrent_rpcs=settings.max_connections)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers(tuple(starmap(grpc.method_handlers_generic_handler, handlers.items())))
     return server
+
+
+def services(
+    repository: Repository,
+    settings: PredictorSettings,
+    guarded: Guarded | None = None,
+    limits: "Limits | None" = None,
+    observer: Observer | None = None,
+    *,
+    late: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """All that the server answers: of each service its methods' handlers. `late`: messages are taken in after `guarded` has judged
+    their callers."""
+    service, health = _Service(repository, settings, guarded, limits), Health(repository)
+    rpcs: dict[str, tuple[Rpc, Any]] = {
+        name: (_translated(name, getattr(service, name), request.FromString, guarded, limits), answer.SerializeToString)
+        for name, (request, answer) in _CALLS.items()
+    }
+    rpcs["ModelInfer"] = service.ModelInfer, pb.ModelInferResponse.SerializeToString
+    rpcs["Check"] = _translated("Check", health.check, health.parse, None, None), None
+    if observer is not None:
+        rpcs = {name: (observed(name, rpc, observer), serializer) for name, (rpc, serializer) in rpcs.items()}
+    reading = Reading(settings) if late else None
+    handlers = {name: unary(rpc, serializer, GRPC_ROLES[name], reading) for name, (rpc, serializer) in rpcs.items()}
+    # As long as its client likes: no request to log.
+    asked = {"Check": handlers.pop("Check"), "Watch": unary_stream(health.watch, GRPC_ROLES["Watch"], reading)}
+    return {SERVICE: handlers, HEALTH: asked}
 
 
 def _native(settings: PredictorSettings) -> Any:
     """The module whose server does HTTP/2 outside the interpreter's lock, unless the other is asked for."""
     if settings.grpc_server == "grpcio" or settings.tls_cert_file is not None:
         return None
-    if needs_addresses(settings):
-        if settings.grpc_server == "auto":
-            return None
-        raise StartError(
-            "--grpc-server=native: it does not know its callers' addresses, by which --rate-limit counts callers without "
-            "keys: use grpcio or auto"
-        )
+    if settings.grpc_server == "auto" and settings.controls_access:
+        return None  # the other takes a whole message in before it shows who sends it
     try:
         import pygrpc_native.aio as native  # `from pygrpc_native import aio` never ends
     except ImportError as error:
@@ -143,13 +161,15 @@ class _Service:
         self._control = settings.control_endpoints
         self._log = LogSettings()
 
-    async def ModelInfer(self, body: bytes, context: Context) -> Any:  # noqa: N802 - the protocol's name
+    async def ModelInfer(self, body: bytes | Incoming, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """The hot path; counted, and translated here rather than by one more coroutine."""
         started = perf_counter_ns()
         code, text = StatusCode.OK, ""
         served = None
         try:
             caller = None if self._guarded is None else await self._guarded.infer_caller(context)
+            if not isinstance(body, bytes):
+                body = await body.read()
             message = pb.ModelInferRequest.FromString(body)
             if caller is not None and self._guarded is not None:
                 self._guarded.permit_model(caller, message.model_name)
@@ -207,7 +227,7 @@ class _Service:
             metadata = self._guarded.door.without_credentials(metadata)
         if self._rate_limits is not None:
             metadata = self._rate_limits.without_proof(metadata)
-        return {key: value for key, value in metadata if isinstance(value, str)}
+        return {key: value for key, value in metadata if isinstance(value, str) and key != PEER}
 
     async def ServerLive(self, request: Any, context: Context) -> Any:  # noqa: N802
         """The process serves."""
@@ -314,12 +334,15 @@ def _translated(
     name: str, rpc: Rpc, parse: Callable[[bytes], Any], guarded: Guarded | None, limits: "Limits | None"
 ) -> Rpc:
     """The method, from bytes, with our errors as statuses."""
+    is_open = GRPC_ROLES[name] is None
 
     async def call(request: Any, context: Context) -> Any:
         try:
+            if is_open:
+                request = await small(request)
             if guarded is not None:
                 return await guarded.call(name, rpc, parse, request, context)
-            message = parse(request)
+            message = parse(request)  # late only where callers are judged
             if limits is not None:
                 await limits.count(name, context, None, model_of(message))
             return await rpc(message, context)

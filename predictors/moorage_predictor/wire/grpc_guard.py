@@ -4,8 +4,9 @@ looks at its length.
 
     client <──> Guard (public port) <──> native server (Unix socket in a folder of this process)
 
-Of HTTP/2 (RFC 9113) it reads the nine bytes before each frame and nothing else; what it writes itself are four kinds:
-a refusal that ends one stream, RST_STREAM, WINDOW_UPDATE for the bytes that it drops, and GOAWAY.
+Of HTTP/2 (RFC 9113) it reads the nine bytes before each frame and nothing else; what it writes itself are five kinds:
+a refusal that ends one stream, RST_STREAM, WINDOW_UPDATE for the bytes that it drops, GOAWAY, and CONTINUATION: after each
+block of headers the address that it comes from, which the server inside could not know, with a proof that the guard said it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from moorage.access.limits import PEER
 from moorage.api.limits import RequestLimits
 
 _PREFACE: Final = 24
@@ -36,6 +38,8 @@ _MOST_UNREAD: Final = 1024 * 1024
 """Bytes that a client has been sent and does not read. What comes from inside is held back long before."""
 _STREAM: Final = 0x7FFF_FFFF
 """A stream's number; the bit before it means nothing."""
+_LONGEST: Final = 64
+"""Bytes of an address: more than any has."""
 _POLL_S: Final = 0.02
 _LAST_WORDS_S: Final = 1.0
 _CONNECT_S: Final = 5.0
@@ -123,6 +127,10 @@ class _Client(asyncio.Protocol):
         self._drops = False
         """Whether the payload that comes is of a stream that was refused."""
         self._header_bytes = 0
+        self.address = b""
+        """A literal of HPACK."""
+        self._after = b""
+        """What follows the frame that comes."""
         self._counted: dict[int, tuple[int, int]] = {}
         """Of each message that is not whole, the bytes so far and at most."""
         self._refused: dict[int, None] = {}
@@ -131,6 +139,7 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing is read before the server inside has been reached."""
         self.transport = transport  # type: ignore[assignment]
+        self.address = _address(transport)
         if len(self._guard.connections) >= self._guard.limits.max_connections:
             self.transport.abort()
             return
@@ -169,6 +178,9 @@ class _Client(asyncio.Protocol):
                     kept.append(data[at:end] if at or end < size else data)
                 frames.left -= end - at
                 at = end
+                if self._after and not frames.left:
+                    kept.append(self._after)
+                    self._after = b""
                 continue
             self._drops = False
             missing = _HEAD - len(frames.head)
@@ -180,6 +192,9 @@ class _Client(asyncio.Protocol):
                     break  # a message is judged by its first byte
                 head, frames.head, frames.left = frames.head, b"", length
                 kept += self._begin(head, data, at)
+                if self._after and not length:
+                    kept.append(self._after)
+                    self._after = b""
         inside.transport.writelines(kept)
 
     def _begin(self, head: bytes, data: bytes, at: int) -> list[bytes]:
@@ -228,6 +243,9 @@ class _Client(asyncio.Protocol):
                 self._refuse(stream, f"the metadata: expected at most {most} bytes, found more")
                 # Headers that the server inside did not see would make it misread all later ones.
                 self._go_away(stream)
+            elif head[4] & _END_HEADERS:
+                self._after = _frame(_CONTINUATION, _END_HEADERS, stream, self.address)
+                return [head[:4] + bytes([head[4] & ~_END_HEADERS]) + head[5:]]
         elif kind == _RST_STREAM:
             self._counted.pop(stream, None)
             if stream in self._refused:
@@ -364,5 +382,13 @@ def _trailers(text: str) -> bytes:
     )
 
 
+def _address(transport: asyncio.BaseTransport) -> bytes:
+    """Of the other end, as a literal that goes into no table either."""
+    from moorage.access.limits.addresses import vouched
+
+    host: str = (transport.get_extra_info("peername") or ("",))[0]
+    return b"\x00" + _string(PEER.encode()) + _string(vouched(host.removeprefix("::ffff:")[:_LONGEST]).encode())
+
+
 def _string(text: bytes) -> bytes:
-    return bytes([len(text)]) + text  # all of ours are shorter than 127
+    return bytes([len(text)]) + text  # all of ours are shorter than 127 bytes: see `_LONGEST`

@@ -17,6 +17,7 @@ from moorage_predictor.wire.datatypes import BYTES, Datatype
 from moorage_predictor.wire.decode import MAX_NAME, check_unique, datatype_of
 from moorage_predictor.wire.encode import Labels, raw_bytes, selected
 from moorage_predictor.wire.messages import TYPES, InferRequest, InferResponse, Tensor, Types
+from moorage_predictor.wire.pieces import PIECE
 from moorage_predictor.wire.tensor import array_of_bytes, checked_shape, short
 
 _MAX_PARAMETERS: Final = 1000
@@ -139,7 +140,12 @@ def infer_response(
                 item if isinstance(item, bytes) else str(item).encode() for item in output.array.ravel()
             )
         else:
-            getattr(tensor.contents, output.datatype.contents).extend(output.array.ravel().tolist())
+            contents, flat = getattr(tensor.contents, output.datatype.contents), output.array.ravel()
+            if flat.size <= PIECE:
+                contents.extend(flat.tolist())
+            else:
+                for start in range(0, flat.size, PIECE):
+                    contents.extend(flat[start : start + PIECE].tolist())
     for key, value in (response.parameters or _NO_PARAMETERS).items():
         _set(message.parameters[key], value)
     return message

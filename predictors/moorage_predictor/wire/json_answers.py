@@ -8,6 +8,7 @@ import orjson
 
 from moorage_predictor.errors import ModelFault
 from moorage_predictor.wire.messages import InferResponse
+from moorage_predictor.wire.pieces import InPieces, json_of
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -23,13 +24,13 @@ def v1_body(result: Any) -> bytes:
     return dumps(_document(result))
 
 
-def json_ready(result: Any) -> Any:
-    """The same as plain Python values, for what serialises them once more.
+def json_ready(result: Any) -> orjson.Fragment:
+    """The same as JSON that is a part of another's: orjson takes it over as it is.
 
     Raises:
         ModelFault: it is no JSON.
     """
-    return orjson.loads(dumps(_document(result)))
+    return orjson.Fragment(dumps(_document(result)))
 
 
 def dumps(content: Any) -> bytes:
@@ -39,12 +40,19 @@ def dumps(content: Any) -> bytes:
         ModelFault: something in it has no JSON, NaN and infinity included.
     """
     try:
-        text = orjson.dumps(content, option=_OPTIONS)
+        text = orjson.dumps(content, _written, _OPTIONS)
     except TypeError as error:
         raise ModelFault("the model's answer holds something that JSON cannot carry") from error
     if b"null" in text and _has_nan(content):
         raise ModelFault("the model's answer holds NaN or infinity, which JSON cannot carry")
     return text
+
+
+def _written(value: object) -> orjson.Fragment:
+    """What orjson itself does not know."""
+    if isinstance(value, InPieces):
+        return json_of(value.array)
+    raise TypeError
 
 
 def _document(result: Any) -> Any:
@@ -64,6 +72,8 @@ def _document(result: Any) -> Any:
 def _has_nan(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
+    if isinstance(value, InPieces):
+        value = value.array
     if isinstance(value, np.ndarray):
         return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
     if isinstance(value, np.floating):

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -46,9 +46,13 @@ class MetricsListener:
     """Of one process."""
 
     def __init__(
-        self, settings: PredictorSettings, metrics: Metrics, make_server: Callable[[Any], uvicorn.Server]
+        self,
+        settings: PredictorSettings,
+        metrics: Metrics,
+        make_server: Callable[[Any], uvicorn.Server],
+        is_ready: Callable[[], Awaitable[bool]],
     ) -> None:
-        """`make_server` gives a server of an application, as that of the other port is.
+        """`make_server` gives a server of an application, as that of the other port is; `is_ready` says whether models answer.
 
         Raises:
             PortTaken: somebody else listens there.
@@ -57,7 +61,7 @@ class MetricsListener:
         self._parent = os.getppid()
         self._metrics = metrics
         self._socket = _socket(settings)
-        self._server = None if self._socket is None else make_server(MetricsApp(metrics))
+        self._server = None if self._socket is None else make_server(MetricsApp(metrics, is_ready))
         self._serving: asyncio.Task[None] | None = None
         self._beside: list[asyncio.Task[None]] = []
 

@@ -4,51 +4,32 @@ import time
 from typing import Any
 
 from moorage.api.predictor import PredictorSettings
-from moorage_predictor.batching import BatchLimits, Observe
-from moorage_predictor.engine import cores
+from moorage_predictor.engine import cores, info
 from moorage_predictor.errors import InvalidInput
-from moorage_predictor.tasks.image_classification import ImageClassifier
+from moorage_predictor.tasks.image_classification import PLAIN, ImageClassifier
 from moorage_predictor.tasks.image_classification.stages import MAX_BATCH_SIZE, Stages
-from moorage_predictor.wire import images, outputs, v1
+from moorage_predictor.wire import images, options, outputs, v1
+from moorage_predictor.wire.batching_model import BatchingModel, limits_of
 from moorage_predictor.wire.messages import InferRequest, InferResponse
 from moorage_predictor.wire.urgency import urgency
 
 
-class ClassifierModel:
+class ClassifierModel(BatchingModel):
     """One loaded classifier."""
 
-    never_blocks = True
-    """Its hooks may run on the server's own event loop: what takes long is in threads."""
-    fresh_outputs = True
-    """No answer is written over by the next."""
     takes_bytes = True
     """A V1 instance may hold the file itself."""
+    bulky = staticmethod(outputs.bulky)
+    """Which answers are encoded beside the loop."""
 
     def __init__(self, classifier: ImageClassifier, settings: PredictorSettings) -> None:
-        self.name = settings.model_name
         self._classifier = classifier
+        self._more = _more(classifier)
         self._max_image_bytes = settings.max_image_bytes
-        limits = BatchLimits(
-            settings.max_batch_size or MAX_BATCH_SIZE, settings.max_queue_size, settings.max_queue_delay_ms / 1000
-        )
-        self._stages = Stages(classifier, limits, cores.available())
+        self._stages = Stages(classifier, limits_of(settings, MAX_BATCH_SIZE), cores.available())
         self.tune = self._stages.tune
         """To be awaited beside the first requests."""
-        self.ready = True
-
-    def stop(self) -> None:
-        """After the last request."""
-        self.ready = False
-        self._stages.close()
-
-    def observed_by(self, observe: Observe) -> None:
-        """Tell of every batch."""
-        self._stages.batcher.observe = observe
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait for a forward pass."""
-        return self._stages.batcher.waiting
+        super().__init__(settings, self._stages.batcher, self._stages.close)
 
     @property
     def runs_on(self) -> tuple[str, str]:
@@ -58,8 +39,8 @@ class ClassifierModel:
 
     def parameters(self) -> dict[str, Any]:
         """How it runs, for the model's config."""
-        batching = {"max_batch_size": self._stages.batcher.max_batch_size, **self._stages.split.as_dict()}
-        return {**self._classifier.engine, **batching}
+        batching = {"max_batch_size": self._batcher.max_batch_size, **self._stages.split.as_dict()}
+        return {**self._classifier.engine, **info.gpu_memory(), **batching}
 
     def labels(self, output: str) -> tuple[str, ...] | None:
         """Names of the classes, in the order of `logits`."""
@@ -73,18 +54,24 @@ class ClassifierModel:
         """
         started = time.perf_counter()
         if isinstance(payload, InferRequest):
-            requested = outputs.wanted(payload)
+            requested = outputs.wanted(payload, self._more, classes=self._classifier.num_classes > 0)
             priority = urgency(headers or {}, payload.parameters).priority
+            named = requested if payload.request_outputs else ()
+            as_text = not outputs.in_bytes(payload, options.ATTENTION)
+            asked = options.asked(payload.parameters, named, self._classifier, as_text=as_text)
             result = await self._stages.classify(
-                lambda: images.images_of(payload.inputs, self._max_image_bytes), priority
+                lambda: images.images_of(payload.inputs, self._max_image_bytes), priority, asked
             )
-            return outputs.response(payload, requested, result)
+            give = outputs.response if asked is PLAIN else outputs.with_more
+            return give(payload, requested, result)
         if not isinstance(payload, dict):
             raise InvalidInput("the body: expected a JSON object")
+        asked = options.asked(v1.parameters_of(payload), (), self._classifier, as_text=True)
         result = await self._stages.classify(
-            lambda: v1.images_of(payload, self._max_image_bytes), urgency(headers or {}).priority
+            lambda: v1.images_of(payload, self._max_image_bytes), urgency(headers or {}).priority, asked
         )
-        return v1.response(result, time.perf_counter() - started)
+        answer = v1.response(result, time.perf_counter() - started)
+        return answer if asked is PLAIN else outputs.into_v1(answer, result)
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The three forms of `image`; -1 is any size."""
@@ -96,9 +83,24 @@ class ClassifierModel:
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """Every output, `logits` too, which is given only when asked for."""
+        """Every output, also those that are given only when asked for."""
         top_k, classes = self._classifier.top_k, self._classifier.num_classes
-        return [
+        usual = [
             {"name": name, "datatype": datatype, "shape": [-1, classes if name == "logits" else top_k]}
-            for name, datatype in outputs.DATATYPES.items()
+            for name, datatype in (outputs.DATATYPES.items() if classes else ())
         ]
+        return usual + [
+            {"name": name, "datatype": outputs.MORE[name], "shape": shape} for name, shape in self._more.items()
+        ]
+
+
+def _more(classifier: ImageClassifier) -> dict[str, list[int]]:
+    """The outputs that this network gives when they are asked for, and their usual shapes."""
+    found: dict[str, list[int]] = {}
+    if inspect := classifier.inspect:
+        if inspect.widths:
+            found[options.FEATURES] = [-1, next(iter(inspect.widths.values()))]
+        if inspect.tokens:
+            found[options.ATTENTION] = [-1, 1, inspect.tokens.count, inspect.tokens.count]
+            found[options.OVERLAY] = [-1]
+    return found

@@ -241,7 +241,7 @@ class ModelRepository(Repository):
             checksums.check(folder.path)
             return self._load(own)
         except LoadFailed as error:
-            if self._settings.task == "image-classification":  # of a class of the user's the text may say anything
+            if self._settings.built_in:  # of a class of the user's the text may say anything
                 error.told = without_paths(error.reason)
             raise
 

@@ -62,7 +62,9 @@ _HTTP_ERRORS: Final[dict[int, type[RequestError]]] = {
 class Model(Protocol):
     """What is served. It may have more: `explain`, as `predict`; `labels(output)`, names of an output's classes; and, true
     where they are there, `never_blocks` (its coroutines may run on the server's loop), `fresh_outputs` (no answer is
-    written over by the next) and `takes_bytes` (a V1 instance may hold bytes where JSON has base64)."""
+    written over by the next) and `takes_bytes` (a V1 instance may hold bytes where JSON has base64). `bulky(answer)`, of one
+    whose answers are fresh, says which are encoded in a thread. One that makes its batches itself has `observed_by`, and
+    `lane` if its calls run in one."""
 
     name: str
     ready: bool
@@ -107,7 +109,8 @@ class Pipeline:
         """Of these, streams whose last piece its reader has not taken yet."""
         self.answered = 0
         """Times that the model has come to an end of something, be it an error; a request given up does not count."""
-        self.lane = Lane(model.name)
+        own = getattr(model, "lane", None)
+        self.lane = own if isinstance(own, Lane) else Lane(model.name)
         self._loop = None if getattr(model, "never_blocks", False) else ModelLoop(model.name)
         sdk = sdk_of(model)
         self.types = sdk.TYPES if sdk else TYPES
@@ -119,7 +122,8 @@ class Pipeline:
         self._predict = self._way(sdk, "predict")
         self._explain = self._way(sdk, "explain") if self.explains else self._predict
         self._batched: Batched | None = None
-        if limits and not (sdk and sdk.has_own_call(model)):
+        makes_batches = hasattr(model, "observed_by")
+        if limits and not makes_batches and not (sdk and sdk.has_own_call(model)):
             limits = replace(limits, workers=_AT_A_TIME if self._asynchronous else 1)
             self._batched = Batched(model.name, self._predict, self.types, limits)
         observed_by = self._batched.observed_by if self._batched else getattr(model, "observed_by", None)
@@ -246,7 +250,10 @@ class Pipeline:
         steps = [_Step(*hook) for hook in hooks]
         if any(step.asynchronous for step in steps):
             self._asynchronous = True
-            return self._on_own_loop(lambda payload, headers, encode: _one_by_one(steps, payload, headers, encode))
+            bulky = getattr(model, "bulky", None)
+            return self._on_own_loop(
+                lambda payload, headers, encode: _one_by_one(steps, payload, headers, encode, bulky)
+            )
         lane = self.lane
 
         async def in_lane(payload: Any, headers: Headers, encode: Encode) -> Answer:
@@ -305,16 +312,28 @@ async def _next(iterator: AsyncIterator[Any]) -> Any:
     return await anext(iterator, _END)
 
 
-async def _one_by_one(steps: list[_Step], payload: Any, headers: Headers, encode: Encode) -> Answer:
+async def _one_by_one(
+    steps: list[_Step], payload: Any, headers: Headers, encode: Encode, bulky: Callable[[Any], bool] | None
+) -> Answer:
     response_headers: Headers = {}
     for step in steps:
         payload = step(payload, headers, response_headers)
         if step.asynchronous:
             payload = await payload
+    if bulky is not None and bulky(payload):
+        return await asyncio.to_thread(encode, payload), response_headers
     return encode(payload), response_headers
 
 
 def _translated(name: str, error: Exception) -> RequestError:
+    if said := said_by_model(name, error):
+        return said
+    _log.error("the model failed", extra={"model": name}, exc_info=error)
+    return ModelFault(f"the model {name} failed; the server's log has the reason")
+
+
+def said_by_model(name: str, error: BaseException) -> RequestError | None:
+    """What a model has said on purpose, in one of the errors that it may raise for that; None: it has failed."""
     if isinstance(error, RequestError):
         return error
     for module, theirs, ours in _THEIR_ERRORS:
@@ -326,8 +345,7 @@ def _translated(name: str, error: Exception) -> RequestError:
             return _HTTP_ERRORS[status](str(detail))
     if isinstance(error, NotImplementedError):
         return Unsupported(f"the model {name} does not do this")
-    _log.error("the model failed", extra={"model": name}, exc_info=error)
-    return ModelFault(f"the model {name} failed; the server's log has the reason")
+    return None
 
 
 def _known(module: str, name: str) -> type | tuple[()]:

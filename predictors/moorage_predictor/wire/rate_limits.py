@@ -38,12 +38,6 @@ def limits_of(settings: PredictorSettings, metrics: "Metrics") -> "Limits | None
         raise StartError(str(error)) from error
 
 
-def needs_addresses(settings: PredictorSettings) -> bool:
-    """Whether callers are told apart by their addresses, which the native gRPC server does not know."""
-    by_address = not settings.controls_access or any(rule.by == "ip" for rule in settings.rate_rules)
-    return bool(settings.rate_limit) and by_address
-
-
 async def _refuse(scope: Any, receive: Any, send: Any, error: Exception) -> None:
     """A small body is taken in before, so that the connection can go on: who is told to wait shall not connect anew for each
     call."""
@@ -97,7 +91,7 @@ class Limits:
         self._limiter = Limiter(settings.rate_rules, store, decided=metrics.rate_limited)
         self._addresses = Addresses(settings.trusted_proxies)
         secret = settings.counted_proof_secret_file
-        self._proofs = None if secret is None else Proofs.from_file(secret)
+        self._proofs = None if secret is None else Proofs.from_file(secret, self._guarded)
         self._proof_header = HEADER.decode()
         self._calls = Calls(self._limiter, self._addresses, self._proofs)
 

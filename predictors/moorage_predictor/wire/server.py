@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
@@ -20,6 +20,7 @@ from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import LoadFailed, ModelUnavailable, StartError, without_paths
+from moorage_predictor.tasks import table
 from moorage_predictor.telemetry.http import Observed
 from moorage_predictor.telemetry.observer import observer
 from moorage_predictor.wire import grpc
@@ -57,8 +58,8 @@ def _certificates(settings: PredictorSettings) -> "Certificates | None":
 
 def _batching(settings: PredictorSettings) -> BatchLimits | None:
     size = settings.max_batch_size or 1
-    if settings.task == "image-classification" or size == 1:
-        return None  # the classifier's own stages make batches
+    if settings.built_in or size == 1:
+        return None  # our own tasks make their batches themselves
     return BatchLimits(size, settings.max_queue_size, settings.max_queue_delay_ms / 1000)
 
 
@@ -86,7 +87,9 @@ class Server:
         self._gate = gate_of(settings)
         apart = settings.metrics_port is not None
         control = settings.control_endpoints
-        app: Handler = App(self._repository, self.metrics, settings, control=control, metrics_apart=apart)
+        app: Callable[..., Awaitable[object]] = App(
+            self._repository, self.metrics, settings, control=control, metrics_apart=apart
+        )
         self._limits = limits_of(settings, self.metrics)
         if self._limits is not None:
             app = self._limits.counted(app)
@@ -111,7 +114,7 @@ class Server:
                 ssl_context_factory=(lambda config, default: context) if context else None,
             )
         )
-        self._metrics_listener = MetricsListener(settings, self.metrics, self._beside)
+        self._metrics_listener = MetricsListener(settings, self.metrics, self._beside, self._repository.is_ready)
         self._grpc = grpc.create_server(self._repository, settings, self._gate, self._limits, self._observer)
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
@@ -132,7 +135,7 @@ class Server:
         options: dict[str, Any] = {
             "max_pending": settings.max_pending,
             "batching": _batching(settings),
-            "platform": "moorage_timm" if settings.task == "image-classification" else "moorage_custom",
+            "platform": table.of(settings.task, settings.runtime).platform if settings.built_in else "moorage_custom",
         }
         if settings.model_repository is not None:
             from moorage_predictor.wire.model_repository import ModelRepository  # one model needs none of it
@@ -192,7 +195,7 @@ class Server:
     def failed(self, error: StartError) -> None:
         """The only model could not be loaded: live and not ready from now on, with the reason."""
         [served] = self._repository
-        if isinstance(error, LoadFailed) and self._settings.task == "image-classification":
+        if isinstance(error, LoadFailed) and self._settings.built_in:
             error.told = without_paths(error.reason)  # of a class of the user's the text may say anything
         served.failed_to_start(error)
 
@@ -236,7 +239,7 @@ class Server:
         if self._gate is not None:
             await self._gate.close()
         await self._metrics_listener.stop()
-        await asyncio.to_thread(self._observer.close)
+        await self._observer.close()
         if self._limits is not None:
             await self._limits.close()
         with contextlib.suppress(TimeoutError):  # a call that never ends must not keep the process

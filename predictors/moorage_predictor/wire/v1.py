@@ -1,6 +1,6 @@
 """The V1 protocol's dictionaries <-> the task. Called by `wire/model.py`.
 
-{"instances": [{"b64": "..."}]}
+{"instances": [{"b64": "..."}], "parameters": {...}}
 -> {"predictions": [{"predictions": [{"class_id", "class_name", "confidence"}, ...], ...}]}
 """
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Classification, EncodedImages
+from moorage_predictor.wire import options
 from moorage_predictor.wire.images import MAX_BATCH, instance_file
+from moorage_predictor.wire.tensor import kind, short
 
 
 def images_of(body: dict[str, Any], max_image_bytes: int) -> EncodedImages:
@@ -24,6 +26,24 @@ def images_of(body: dict[str, Any], max_image_bytes: int) -> EncodedImages:
         raise InvalidInput(f"instances: expected at most {MAX_BATCH} in one request, found {len(instances)}")
     files = tuple(instance_file(index, instance, max_image_bytes) for index, instance in enumerate(instances))
     return EncodedImages(files)
+
+
+def parameters_of(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What else the request asks for; see `wire/options.py`.
+
+    Raises:
+        InvalidInput: no object, or a name that means nothing.
+    """
+    given = body.get("parameters")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise InvalidInput(f"parameters: expected an object, found {kind(given)}")
+    if unknown := given.keys() - options.NAMES:
+        raise InvalidInput(
+            f"parameters: expected some of {', '.join(sorted(options.NAMES))}, found {short(sorted(unknown))}"
+        )
+    return given
 
 
 def response(result: Classification, seconds: float) -> dict[str, Any]:

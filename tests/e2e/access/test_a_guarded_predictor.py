@@ -1,7 +1,10 @@
 """A real predictor of two processes that asks for keys: hostile headers and bodies on the wire, changes while it serves, logs."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import pytest
@@ -10,6 +13,8 @@ from tests.e2e.predictor.wire import Wire
 from tests.unit.access.callers import made_key
 
 from moorage.access.stores import write_file
+from moorage.api.oip import SERVICE
+from moorage.api.oip.open_inference_pb2 import ModelInferRequest, Tensor
 
 INFER = "/v2/models/identity/infer"
 BODY = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [1]}]}
@@ -97,12 +102,22 @@ def test_neither_the_host_nor_an_odd_target_opens_a_path(host, target, predictor
         assert wire.answer().status == 401
 
 
-def test_a_strangers_large_body_is_refused_before_it_comes_and_never_held(predictor):
-    def memory():
-        processes = [psutil.Process(predictor.process.pid), *psutil.Process(predictor.process.pid).children(True)]
-        return sum(process.memory_info().rss for process in processes)
+def processes(predictor):
+    return [psutil.Process(predictor.process.pid), *psutil.Process(predictor.process.pid).children(True)]
 
-    before = memory()
+
+def memory(predictor):
+    return sum(process.memory_info().rss for process in processes(predictor))
+
+
+def most_memory(predictor):
+    """That each process ever had."""
+    found = [Path(f"/proc/{process.pid}/status").read_text() for process in processes(predictor)]
+    return 1024 * sum(int(status.partition("VmHWM:")[2].split()[0]) for status in found)
+
+
+def test_a_strangers_large_body_is_refused_before_it_comes_and_never_held(predictor):
+    before = memory(predictor)
     head = (
         b"POST " + INFER.encode() + b" HTTP/1.1\r\nhost: a\r\nx-api-key: no\r\ncontent-length: %d\r\n\r\n" % (60 * MIB)
     )
@@ -115,10 +130,28 @@ def test_a_strangers_large_body_is_refused_before_it_comes_and_never_held(predic
             for _ in range(60):
                 if not wire.send(b"x" * MIB):
                     break
-        assert memory() - before < 40 * MIB
+        assert memory(predictor) - before < 40 * MIB
     finally:
         for wire in wires:
             wire.__exit__()
+
+
+def test_a_strangers_large_message_is_refused_before_it_comes_and_never_held(predictor, keys):
+    def ask(key):
+        tensor = Tensor(name="x", datatype="FP32", shape=[15 * MIB])
+        request = ModelInferRequest(model_name="identity", inputs=[tensor], raw_input_contents=[bytes(60 * MIB)])
+        with grpc.insecure_channel(predictor.grpc, [("grpc.max_receive_message_length", -1)]) as channel:
+            call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+            return call.with_call(request.SerializeToString(), metadata=[("x-api-key", key)], timeout=60)[1].code()
+
+    before = most_memory(predictor)
+    with ThreadPoolExecutor(4) as strangers:
+        refused = [each.exception() for each in [strangers.submit(ask, "mk_no_no") for _ in range(12)]]
+    assert {error.code() for error in refused} == {grpc.StatusCode.UNAUTHENTICATED}
+
+    assert most_memory(predictor) - before < 20 * MIB
+    assert ask(keys.first) is grpc.StatusCode.OK  # and of a caller it is taken in
+    assert most_memory(predictor) - before > 60 * MIB
 
 
 def test_what_it_logs_holds_no_key(predictor, keys):

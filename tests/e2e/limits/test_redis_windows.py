@@ -132,7 +132,7 @@ def test_the_script_answers_as_the_windows_in_memory_do(
     redis_server: RedisServer, limits: list[int], pauses_us: list[int]
 ) -> None:
     moment = 1_700_000_000_000_000
-    memory = MemoryStore(lambda: moment)
+    memory = MemoryStore(lambda: moment * 1000)
     rates = [Rate.of(limit, 1) for limit in limits]
     keys = [f"{place}" for place in range(len(limits))]
     script = redis_windows.TAKE.replace("redis.call('TIME')", "{redis.call('GET', 's'), redis.call('GET', 'us')}")

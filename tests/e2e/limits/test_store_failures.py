@@ -118,6 +118,18 @@ async def test_open_lets_everything_through_and_closed_nothing(
     recovery(redis_server)
 
 
+@pytest.mark.parametrize(("choice", "passes"), [("local", True), ("open", True), ("closed", False)])
+async def test_what_is_to_come_once_passes_without_a_store_unless_the_choice_is_closed(
+    redis_server: RedisServer, guard: Guard, choice: OnStoreFailure, passes: bool
+) -> None:
+    stores = [guard(choice) for _ in range(2)]
+    assert [await store.once("proof/a", 65) for store in stores] == [True, False]
+    assert 60_000 < redis_server.client.pttl("moorage:limit:cats:proof/a") <= 65_001
+    redis_server.kill()
+    assert [await stores[0].once(key, 65) for key in ("proof/b", "proof/c")] == [passes] * 2
+    assert stores[0].away
+
+
 async def test_only_the_calls_that_find_it_out_wait_and_none_longer_than_the_deadline(
     redis_server: RedisServer, guard: Guard
 ) -> None:

@@ -79,6 +79,15 @@ class Predictor:
         self.until(f"/v2/models/{self.settings.model_name}/ready")
         return self
 
+    def until_all_ready(self) -> "Predictor":
+        """All of its workers, or of its processes."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(step.stage == "ready" for step in self.progress()):
+            assert self.process.poll() is None, self.stderr()
+            assert time.monotonic() < deadline, self.stderr()
+            time.sleep(0.05)
+        return self
+
     def exit_code(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._reader.join(10)

@@ -66,9 +66,7 @@ def test_with_tls_it_is_the_same(start, tmp_path):
     (metrics_port,) = free_ports(1)
     pair = Authority(tmp_path, "tests").server("server", "first")
     files = {"tls_cert_file": str(pair.certificate_path), "tls_key_file": str(pair.key_path)}
-    predictor = start(**IDENTITY, **files, metrics_port=metrics_port)
-    while not any(step.stage == "ready" for step in predictor.progress()):
-        assert predictor.process.poll() is None, predictor.stderr()
+    predictor = start(**IDENTITY, **files, metrics_port=metrics_port).until_all_ready()
     assert listening(predictor) == asked(predictor)
     assert unix_sockets(predictor) == set()
 

@@ -1,5 +1,6 @@
 """Rate limits of real predictors: replicas that share a Redis, workers that share a pod, and gRPC."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +9,11 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from tests.e2e.predictor.conftest import IDENTITY, Predictor
+from tests.e2e.predictor.conftest import IDENTITY, PATIENCE_S, Predictor
 from tests.redis_server import RedisServer
 from tests.unit.access.callers import made_key
 
+from moorage.access.limits.proof import Proofs
 from moorage.access.stores import write_file
 from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
@@ -70,9 +72,69 @@ def test_three_replicas_with_one_redis_let_exactly_the_limit_through_and_live_wi
     assert statuses(urls, 5)[200] <= 240
 
 
-def test_workers_share_their_limits(start: Start) -> None:
-    pod = start(**IDENTITY, workers=2, rate_limit=("60/hour",)).until_ready()
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("0123456789abcdef" * 4)
+    return path
+
+
+def proof(secret_file: Path, request_id: str) -> dict[str, str]:
+    """What the gateway sends with a call that it has counted."""
+    value = Proofs.from_file(str(secret_file)).sign("alice", request_id, "identity", "predict")
+    return {"x-moorage-counted": value, "x-request-id": request_id}
+
+
+def test_workers_share_their_limits_and_the_proofs_that_were_used(start: Start, secret_file: Path) -> None:
+    pod = start(
+        **IDENTITY, workers=2, rate_limit=("60/hour",), counted_proof_secret_file=str(secret_file)
+    ).until_ready()
+    until = time.monotonic() + PATIENCE_S
+    while {pod.get("/v2/health/ready").status_code for _ in range(20)} != {
+        200
+    }:  # one may still load when the other is ready
+        assert time.monotonic() < until
     assert statuses([pod.url], 2) == {200: 60, 429: 2 * THREADS - 60}
+    assert pod.post(INFER, json=BODY, headers=proof(secret_file, "r1")).status_code == 200
+    replays = [pod.post(INFER, json=BODY, headers=proof(secret_file, "r1")).status_code for _ in range(16)]
+    assert replays == [429] * 16  # over new connections, so that both workers are asked
+
+
+def test_a_proof_is_good_once_for_all_replicas_with_one_redis(
+    start: Start, redis_server: RedisServer, secret_file: Path, tmp_path: Path
+) -> None:
+    url_file = tmp_path / "url"
+    url_file.write_text(redis_server.url)
+    options = {
+        "rate_limit": ("2/hour",),
+        "rate_limit_redis_url_file": str(url_file),
+        "rate_limit_replicas": 2,
+        "rate_limit_store_timeout_ms": 5000,
+        "counted_proof_secret_file": str(secret_file),
+    }
+    first, second = [start(**IDENTITY, **options) for _ in range(2)]
+    for replica in (first, second):
+        assert replica.until_ready().post(INFER, json=BODY).status_code == 200
+    assert second.post(INFER, json=BODY).status_code == 429
+    headers = proof(secret_file, "r1")
+    assert first.post(INFER, json=BODY, headers=headers).status_code == 200
+    assert second.post(INFER, json=BODY, headers=headers).status_code == 429
+
+    request = pb.ModelInferRequest(model_name="identity")
+    request.inputs.add(name="x", datatype="FP32", shape=[1]).contents.fp32_contents.append(1.0)
+
+    def over_grpc(replica: Predictor) -> grpc.StatusCode:
+        with grpc.insecure_channel(replica.grpc) as channel:
+            infer = channel.unary_unary(f"/{SERVICE}/ModelInfer", pb.ModelInferRequest.SerializeToString)
+            call = infer.future(request, metadata=list(proof(secret_file, "r2").items()), timeout=30)
+            return call.code()
+
+    assert over_grpc(second) is grpc.StatusCode.OK
+    assert over_grpc(first) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert redis_server.client.keys("moorage:limit:identity:proof/*")
+    redis_server.kill()
+    assert first.post(INFER, json=BODY, headers=proof(secret_file, "r3")).status_code == 200
+    assert "Traceback" not in first.stderr() + second.stderr()
 
 
 @pytest.mark.parametrize("server", ["grpcio", "native"])

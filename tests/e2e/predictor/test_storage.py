@@ -26,7 +26,7 @@ from moorage_predictor import storage
 from moorage_predictor.errors import LoadFailed, StoreUnavailable
 
 
-def fetch(uri, into, *allow_hosts):
+def fetch(uri, into, *allow_hosts, also=()):
     into.mkdir(exist_ok=True)
     return storage.fetch(
         uri,
@@ -35,6 +35,7 @@ def fetch(uri, into, *allow_hosts):
         allow_hosts=allow_hosts,
         report=lambda step: None,
         cancelled=threading.Event(),
+        also=also,
     )
 
 
@@ -214,6 +215,12 @@ def test_a_repository_comes_from_a_hub(tmp_path, monkeypatch):
         allowed = f"127.0.0.1:{server.server_port}"
         folder = fetch("hf://owner/cats", tmp_path / "into", allowed)
         assert [name for name in names(folder) if not name.startswith(".cache")] == ["config.json", "model.safetensors"]
+        more = names(fetch("hf://owner/cats", tmp_path / "more", allowed, also=("*.onnx", "*.skops")))
+        assert [name for name in more if not name.startswith(".cache")] == [
+            "config.json",
+            "model.onnx",
+            "model.safetensors",
+        ]
         with pytest.raises(LoadFailed, match="hf://owner/absent"):
             fetch("hf://owner/absent", tmp_path / "other", allowed)
     finally:

@@ -10,6 +10,7 @@ import grpc
 import httpx
 import pytest
 from tests.control_plane.pki import Authority, KeyPair
+from tests.control_plane.process import free_ports
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.oip import SERVICE
@@ -32,12 +33,7 @@ def serve(start, tmp_path, authority):
     def run(**more: object):
         put(authority.server("server", "first"), tmp_path)
         files = {"tls_cert_file": str(tmp_path / "tls.crt"), "tls_key_file": str(tmp_path / "tls.key")}
-        predictor = start(**IDENTITY, **files, **more)
-        deadline = time.monotonic() + PATIENCE_S
-        while not any(step.stage == "ready" for step in predictor.progress()):
-            assert predictor.process.poll() is None, predictor.stderr()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        predictor = start(**IDENTITY, **files, **more).until_all_ready()
         return predictor
 
     return run
@@ -102,7 +98,10 @@ def test_both_listeners_speak_tls_and_a_new_certificate_needs_no_restart(serve, 
 
 
 def test_with_an_authority_for_clients_only_those_with_a_certificate_are_let_in(serve, authority, tmp_path):
-    predictor = serve(tls_client_ca_file=str(authority.pair.certificate_path))
+    [metrics_port] = free_ports(1)
+    predictor = serve(tls_client_ca_file=str(authority.pair.certificate_path), metrics_port=metrics_port)
+    for path in ("live", "ready"):  # as the kubelet asks, which has no certificate to show
+        assert httpx.get(f"http://127.0.0.1:{metrics_port}/v2/health/{path}", timeout=PATIENCE_S).status_code == 200
     known, stranger = authority.client("client", "ann"), Authority(tmp_path / "other", "other").client("other", "bob")
     assert over_http(predictor, authority, known).status_code == 200
     assert over_grpc(predictor, authority, known)

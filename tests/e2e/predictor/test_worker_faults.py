@@ -39,13 +39,7 @@ def serve(start, tmp_path):
     file.write_text(MODEL)
 
     def run(workers: int = 2, **options: object):
-        predictor = start(task=f"{file}:Model", workers=workers, **options)
-        deadline = time.monotonic() + PATIENCE_S
-        while not any(step.stage == "ready" for step in predictor.progress()):
-            assert predictor.process.poll() is None, predictor.stderr()
-            assert time.monotonic() < deadline, predictor.stderr()
-            time.sleep(0.05)
-        return predictor
+        return start(task=f"{file}:Model", workers=workers, **options).until_all_ready()
 
     return run
 
@@ -194,7 +188,7 @@ def test_workers_told_to_stop_finish_what_they_have_and_a_second_signal_changes_
     for client in clients:
         client.start()
     time.sleep(0.3)
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT) * 50:
         predictor.process.send_signal(number)
     answer = predictor.until(READY, 503)
     assert answer.json()["error"] == "the model cats is stopping"

@@ -35,7 +35,7 @@ BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]
 def two_workers(start, tmp_path):
     file = tmp_path / "pid.py"
     file.write_text(PID_MODEL)
-    return start(task=f"{file}:Pid", workers=2).until_ready()
+    return start(task=f"{file}:Pid", workers=2).until_all_ready()
 
 
 def pids(predictor, calls=40):
@@ -55,6 +55,15 @@ def test_both_workers_answer_on_the_one_port_over_http_and_grpc(two_workers):
             f"/{SERVICE}/ModelReady", pb.ModelRequest.SerializeToString, pb.ModelReadyResponse.FromString
         )
         assert call(pb.ModelRequest(name="cats"), timeout=30).ready
+
+
+def test_who_is_told_that_it_is_ready_is_answered_also_where_the_first_worker_is_the_slowest(start, tmp_path):
+    file = tmp_path / "pid.py"
+    slow = "import time\nif '--worker-number=1' not in open('/proc/self/cmdline').read():\n    time.sleep(3)\n"
+    file.write_text(slow + PID_MODEL)
+    predictor = start(task=f"{file}:Pid", workers=2).until_ready()
+    codes = [httpx.post(predictor.url + "/v2/models/cats/infer", json=BODY, timeout=30).status_code for _ in range(20)]
+    assert codes == [200] * 20
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(two_workers):

@@ -17,7 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from PIL import Image
 from tests.control_plane.process import free_ports
+
+from moorage.cli.up import SAMPLE_PHOTO, SAMPLE_SIDE
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "manifests" / "samples" / "cat.yaml"
@@ -196,6 +199,17 @@ def test_a_photo_that_is_none_is_refused_and_nothing_is_left_running(tmp_path: P
     assert done.returncode == 2
     assert "answered 400" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("limit", [{"maxImageSide": 450}, {"maxImageBytes": 240_511}], ids=str)
+def test_a_deployment_that_refuses_the_sample_photo_is_served_without_it(tmp_path: Path, limit: dict[str, int]) -> None:
+    with Image.open(SAMPLE_PHOTO) as photo:
+        assert photo.size == (SAMPLE_SIDE, 300)
+    file = write(tmp_path / "cat.yaml", imageClassification=limit)
+    done = moor("up", file, "--once", *ports())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the sample photo is larger than the limits of this deployment: not sent" in done.stdout
+    assert "time to ready" in done.stdout
 
 
 def test_what_a_cluster_would_refuse_is_said_although_it_serves_here(tmp_path: Path) -> None:

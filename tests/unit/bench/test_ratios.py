@@ -42,8 +42,9 @@ def start(entrant: str, seconds: float, pss_mib: float) -> Start:
     return Start(1, entrant, MODEL, seconds, memory, memory)
 
 
-def limit(images_per_s: float, split: list[int], batch_ms: float = 0, repetition: int = 1) -> LimitRow:
-    return LimitRow(repetition, "limit-ours-fp32", MODEL, split, images_per_s, batch_ms, 0.0)
+def limit(images_per_s: float, connections: int = 8, batch_ms: float = 0, repetition: int = 1) -> LimitRow:
+    name = "limit-ours-fp32"
+    return LimitRow(repetition, name, MODEL, [2, 1, 8], images_per_s, batch_ms, 0.0, "v1", connections)
 
 
 FLOORS = [FloorRow(number, MODEL, 2.0, Footprint(500, 400, 500)) for number in (1, 2, 3)]
@@ -65,13 +66,18 @@ def test_a_ratio_is_taken_within_a_repetition_and_the_median_counts(plan: Plan) 
     rows, limits = [], []
     for repetition, speed in ((1, 100), (2, 50), (3, 10)):
         rows += both("ours-fp32", 0.9 * speed, repetition)
-        limits.append(limit(speed, [2, 1, 8], repetition=repetition))
+        limits += [limit(speed * way, connections, 0, repetition) for connections in (8, 32) for way in (0.9, 1.1)]
     assert ratios.result(Rows(rows, [], FLOORS, limits), plan, entrants(plan, "ours-fp32"))["images_vs_limit"] == 0.9
 
 
-def test_one_connection_is_compared_with_the_quickest_way_to_one_offline_image(plan: Plan) -> None:
+def test_a_stretch_is_compared_with_the_loops_right_before_and_after_it(plan: Plan) -> None:
+    rows, limits = [*both("ours-fp32", 90)], [limit(90, 8), limit(110, 8), limit(200, 32), limit(100, 32)]
+    assert ratios.result(Rows(rows, [], FLOORS, limits), plan, entrants(plan, "ours-fp32"))["images_vs_limit"] == 0.6
+
+
+def test_one_connection_is_compared_with_one_offline_image_right_before_and_after_it(plan: Plan) -> None:
     rows = [stretch("ours-fp32", 30, connections=1)]  # p50 30 ms
-    limits = [limit(70, [2, 1, 8], 200), limit(40, [1, 2, 1], 25), limit(30, [1, 1, 1], 33)]
+    limits = [limit(40, 1, 24), limit(40, 1, 26), limit(40, 8, 300)]
     found = ratios.result(Rows(rows, [], FLOORS, limits), plan, entrants(plan, "ours-fp32"))
     assert found == {"image_p50_vs_offline": 1.2}
 

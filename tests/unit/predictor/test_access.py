@@ -17,7 +17,8 @@ from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import StartError
 from moorage_predictor.wire.access import GRPC_ROLES, gate_of, guarded
-from moorage_predictor.wire.grpc import _CALLS, create_server
+from moorage_predictor.wire.grpc import _CALLS, create_server, services
+from moorage_predictor.wire.grpc_health import SERVICE as HEALTH
 from moorage_predictor.wire.http.endpoints import ENDPOINTS
 from moorage_predictor.wire.rate_limits import limits_of
 
@@ -28,7 +29,7 @@ OPEN = {
     ("GET", "/v2/models/{name}/ready"),
     ("GET", "/v2/models/{name}/versions/{version}/ready"),
 }
-OPEN_CALLS = {"ServerLive", "ServerReady", "ModelReady"}
+OPEN_CALLS = {"ServerLive", "ServerReady", "ModelReady", "Check", "Watch"}
 PREDICTS = {
     "/v1/models/{name}:predict",
     "/v1/models/{name}:explain",
@@ -293,8 +294,11 @@ async def code(awaitable):
     return grpc.StatusCode.OK, ""
 
 
-def test_every_call_of_the_service_has_a_role():
-    assert set(METHODS) == set(GRPC_ROLES)
+def test_every_call_of_every_service_has_a_role():
+    served = services(InProcess().repository, PredictorSettings(task="a:B", model_name="cats"))
+    assert set(served) == {SERVICE, HEALTH}
+    assert set(METHODS) == set(served[SERVICE])
+    assert sorted(name for methods in served.values() for name in methods) == sorted(GRPC_ROLES)
     assert {name for name, role in GRPC_ROLES.items() if role is None} == OPEN_CALLS
 
 
@@ -310,6 +314,59 @@ async def test_a_stranger_gets_nothing_from_any_call_but_whether_the_server_live
                 assert found == (grpc.StatusCode.NOT_FOUND, "no such model here")
             else:
                 assert found == (grpc.StatusCode.UNAUTHENTICATED, expected), method
+
+
+async def test_who_sends_no_message_is_not_waited_for(behind):
+    one = behind()
+    server = create_server(one.inside.repository, one.settings, one.gate)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        paths = (f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelReady", f"/{HEALTH}/Check")
+        calls = [channel.stream_unary(path)(timeout=10) for path in paths]
+        calls.append(watch := channel.stream_stream(f"/{HEALTH}/Watch")(timeout=10))
+        codes = [await call.code() for call in calls]
+    await server.stop(None)
+    late = grpc.StatusCode.DEADLINE_EXCEEDED
+    assert codes == [grpc.StatusCode.UNAUTHENTICATED, late, late, late]
+    assert await watch.details() == "expected the whole message within 2 s"
+
+
+async def test_a_known_caller_who_sends_no_message_holds_a_call_no_longer_than_a_message_may_take(behind):
+    one = behind()
+    limits = {"body_timeout_s": 0.3, "max_body_bytes": 1024}
+    server = create_server(one.inside.repository, one.settings.model_copy(update=limits), one.gate)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        held = (("x-api-key", one.keys["read-write"]),)
+        calls = [channel.stream_unary(f"/{SERVICE}/{name}")(metadata=held, timeout=30) for name in METHODS[-2:]]
+        assert [await call.details() for call in calls] == ["expected the whole message within 0.300977 s"] * 2
+    await server.stop(None)
+
+
+async def test_strangers_who_send_no_message_keep_nobody_else_from_asking(behind):
+    one = behind()
+    server = create_server(one.inside.repository, one.settings, one.gate)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        silent = [channel.stream_unary(f"/{SERVICE}/ModelReady")(timeout=10) for _ in range(32)]
+        ask = channel.unary_unary(f"/{SERVICE}/ModelReady")
+        await ask(pb.ModelRequest(name="cats").SerializeToString(), timeout=10)
+        assert not all(call.done() for call in silent)  # it did not wait for all of them to be given up
+        for call in silent:
+            call.cancel()
+    await server.stop(None)
+
+
+async def test_the_message_of_a_call_that_is_open_to_all_is_small(service):
+    much = pb.ModelRequest(name="c" * 70_000)
+    found = await code(service("ModelReady", much))
+    assert found == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the message: expected at most 65536 bytes, found 70004")
+    for method in ("ServerLive", "ServerReady"):
+        assert (await code(service(method, much)))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await code(service("ModelMetadata", much, "read")))[0] is grpc.StatusCode.NOT_FOUND
 
 
 async def test_each_call_needs_its_role(service):

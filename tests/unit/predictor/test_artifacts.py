@@ -11,6 +11,7 @@ from moorage.api.predictor import PredictorSettings
 from moorage_predictor import optimize
 from moorage_predictor.engine import network
 from moorage_predictor.engine.backends.eager import Eager
+from moorage_predictor.engine.inspection import Pass
 from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.errors import LoadFailed
 
@@ -61,6 +62,20 @@ def changed(folder, **changes):
             at = at[name]
         at[last] = value
     file.write_text(json.dumps(record))
+
+
+def test_another_engines_network_can_be_looked_into_only_if_a_copy_is_kept(packaged, tmp_path):
+    assert loaded(packaged, tmp_path).inspect is None
+    served = loaded(packaged, tmp_path, features="on")
+    assert served.describe()["engine"] == "openvino"
+    assert (
+        served.describe()["total_parameters"] == loaded(packaged, tmp_path).describe()["total_parameters"] == "306890"
+    )
+    batch = np.random.default_rng(1).standard_normal((2, *served.data.input_size), dtype=np.float32)
+    found = served.inspect.run(batch, Pass("cls", layer=5))
+    expected = served.forward(batch)
+    assert np.abs(found.logits - expected).max() < 1e-5 * np.abs(expected).max()
+    assert found.attention.shape == (2, 1, 101, 101)
 
 
 def test_what_optimize_wrote_is_served_with_the_same_answers(packaged, tmp_path):

@@ -61,6 +61,16 @@ class TestSplit:
         split = measure(works_for({1: 0.02, 2: 0.002}), ROW, cores=2, batch=2)
         assert (split.workers, split.threads) == (1, 2)
 
+    def test_a_pass_that_somebody_disturbed_decides_nothing(self):
+        passes = []
+
+        def forward(batch, threads):
+            passes.append(threads)
+            time.sleep(0.03 if threads == 1 and len(passes) < 8 else {1: 0.004, 2: 0.0035}[threads])
+
+        split = measure(forward, ROW, cores=2, batch=2)
+        assert (split.workers, split.threads) == (2, 1)
+
     def test_one_core_is_not_measured(self):
         assert measure(None, ROW, cores=1, batch=2).as_dict()["measured_rows_per_s"] == 0
 
@@ -74,5 +84,10 @@ class TestSplit:
 
     def test_every_split_is_measured_once_even_beyond_the_budget(self):
         seen = []
-        measure(lambda batch, threads: seen.append(threads), ROW, cores=4, batch=1, budget_s=0)
+
+        def slow(batch, threads):
+            seen.append(threads)
+            time.sleep(0.06)
+
+        measure(slow, ROW, cores=4, batch=1, budget_s=0)
         assert sorted(seen) == [1, 1, 1, 1, 2, 2, 4]

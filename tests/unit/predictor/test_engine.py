@@ -15,6 +15,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
 
 from moorage_predictor.engine import files
+from moorage_predictor.engine.inspection import Pass
 from moorage_predictor.engine.layout import recognise
 from moorage_predictor.errors import LoadFailed
 from moorage_predictor.tasks.image_classification.labels import class_names
@@ -79,11 +80,34 @@ def test_dinov3_with_a_classifier_loads(load, tmp_path):
     assert network.forward(np.zeros((1, 3, 256, 256), np.float32)).shape == (1, 10)
 
 
-def test_a_backbone_without_a_classifier_is_refused(load, tmp_path):
-    module = timm.create_model("vit_small_patch16_dinov3", pretrained=False, num_classes=0)
+def test_a_backbone_without_a_classifier_gives_its_features(load, tmp_path):
+    module = timm.create_model("vit_small_patch16_dinov3", pretrained=False, num_classes=0).eval()
     save_file(module.state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(LoadFailed, match="has no classifier here"):
-        load(tmp_path, architecture="timm/vit_small_patch16_dinov3")
+    network = load(tmp_path, architecture="timm/vit_small_patch16_dinov3")
+    assert network.num_classes == 0
+    batch = torch.rand(1, 3, 256, 256)
+    found = network.inspect.run(batch.numpy(), Pass("cls"))
+    with torch.no_grad():
+        assert np.allclose(found.features, module.forward_features(batch)[:, 0].numpy(), atol=1e-5)
+    assert found.logits.shape == (1, 0)
+
+
+def test_a_config_that_says_0_classes_drops_no_classifier_that_is_there(load, tmp_path, tiny_state):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_vit", "num_classes": 0}))
+    headless = {key: value for key, value in tiny_state.items() if not key.startswith("head.")}
+    save_file(headless, tmp_path / "model.safetensors")
+    assert load(tmp_path).num_classes == 0
+    save_file(tiny_state, tmp_path / "model.safetensors")
+    assert load(tmp_path).num_classes == 10
+
+
+def test_what_a_network_is_and_how_large(load, model_dir):
+    told = load(model_dir).describe()
+    assert told["variant"] == "test_vit"
+    assert told["total_parameters"] == told["trainable_parameters"] == "306890"
+    assert told["model_size_mb"] == "1.2"
+    assert told["device"] == "cpu"
+    assert json.loads(told["data_config"])["input_size"] == [3, 160, 160]
 
 
 @pytest.mark.parametrize("wrap", ["plain", "state_dict", "model", "module.", "legacy"])

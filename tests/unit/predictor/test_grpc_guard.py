@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.access.limits.addresses import vouched
 from moorage.api.limits import RequestLimits
-from moorage_predictor.wire.grpc_guard import Guard, _Client, _frame, _Inside
+from moorage_predictor.wire.grpc_guard import Guard, _address, _Client, _frame, _Inside, _string
 
 DATA, HEADERS, RST, SETTINGS, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 7, 8, 9
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -33,6 +34,9 @@ class Socket:
 
     abort = close
 
+    def get_extra_info(self, name):
+        return ("203.0.113.7", 5000)
+
     def is_closing(self):
         return self.closed
 
@@ -53,6 +57,7 @@ class Connection:
         self.outside, self.within = Socket(), Socket()
         self.client = _Client(guard)
         self.client.transport = self.outside
+        self.client.address = _address(self.outside)
         self.client._inside = self.inside = _Inside(self.client)
         self.inside.transport = self.within
         self.settings = _frame(SETTINGS, 0, 0, b"")
@@ -82,6 +87,19 @@ def frames(data):
     return found
 
 
+def with_address(data):
+    """The same frames as the server inside gets them: after each block of headers one field more."""
+    passed = b""
+    while data:
+        size = 9 + int.from_bytes(data[:3], "big")
+        one, data = data[:size], data[size:]
+        if one[3] in (HEADERS, CONTINUATION) and one[4] & 4:
+            field = b"\x00\x0ex-moorage-peer" + _string(vouched("203.0.113.7").encode())
+            one = one[:4] + bytes([one[4] & ~4]) + one[5:] + _frame(CONTINUATION, 4, one[8], field)
+        passed += one
+    return passed
+
+
 def message(stream, size, *, stated=None, compressed=0, ends=True, frame=7000):
     """The DATA frames of one gRPC message of so many bytes."""
     payload = bytes([compressed]) + struct.pack(">I", size if stated is None else stated) + bytes(size)
@@ -94,11 +112,12 @@ CUTS = st.lists(st.integers(0, 100_000), max_size=40)
 
 
 @given(CUTS, st.integers(0, 20_000), st.integers(0, 3000))
-def test_what_is_within_the_limits_passes_untouched(cuts, size, other):
-    data = BEGIN + message(1, size) + _frame(HEADERS, 4, 3, b"h") + message(3, other) + _frame(RST, 0, 3, bytes(4))
+def test_what_is_within_the_limits_passes_untouched_with_the_address_of_who_connected(cuts, size, other):
+    headers = _frame(HEADERS, 0, 3, b"h") + _frame(CONTINUATION, 0, 3, b"") + _frame(CONTINUATION, 4, 3, b"")
+    data = BEGIN + message(1, size) + headers + message(3, other) + _frame(RST, 0, 3, bytes(4))
     connection = Connection()
     connection.send(data, cuts)
-    assert connection.within.written == data
+    assert connection.within.written == PREFACE + with_address(data[len(PREFACE) :])
     assert connection.told == []
 
 
@@ -110,7 +129,7 @@ def test_a_message_that_is_too_large_is_refused_and_the_next_one_passes(cuts, si
     passed = frames(connection.within.written[len(PREFACE) :])
     assert sum(len(payload) for kind, stream, payload in passed if (kind, stream) == (DATA, 1)) <= 20_005
     assert (RST, 1, struct.pack(">I", 8)) in passed
-    assert connection.within.written.endswith(next_one)
+    assert connection.within.written.endswith(with_address(next_one))
     kinds = [(kind, stream) for kind, stream, _ in connection.told if kind != WINDOW]
     assert kinds == [(HEADERS, 1), (RST, 1)]
     assert any(b"expected at most 20000 bytes" in payload for _, _, payload in connection.told)

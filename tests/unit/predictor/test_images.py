@@ -1,6 +1,7 @@
 """Bytes of one file -> RGB pixels, or a reason why not."""
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -114,3 +115,66 @@ def test_of_several_frames_the_first_is_taken(encode):
     for format in ("TIFF", "PNG"):
         data = encode(first, format, save_all=True, append_images=[second])
         assert decode(data).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SIMPLE  =                    T" + b" " * 2850,
+        b"8BPS\x00\x01" + b"\0" * 100,
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"\xff\xfe\x00\x02\x00\x02" + b"\0" * 100,
+        b"GIF89a\x01\x00\x01\x00",
+        b"PK\x03\x04" + b"\0" * 100,
+    ],
+    ids=["FITS", "PSD", "EPS", "GD", "GIF", "ZIP"],
+)
+def test_formats_that_pillow_knows_and_nobody_needs_are_refused(data):
+    with pytest.raises(ImageInvalid, match="not an image in one of the formats"):
+        decode(data)
+
+
+def test_a_jpeg_with_an_archive_behind_it_is_that_jpeg(encode):
+    data = encode(Image.new("RGB", (8, 8), (200, 10, 10)), "JPEG")
+    assert np.array_equal(decode(data + b"PK\x03\x04" + b"\0" * 500), decode(data))
+
+
+def test_two_megabytes_of_exif_do_not_hide_the_orientation(encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x9286] = b"x" * (2 << 20)
+    data = encode(Image.new("RGB", (5, 3)), "PNG", exif=exif)
+    assert len(data) < 10 << 20
+    assert decode(data).size == (3, 5)
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
+def test_a_chunk_that_would_inflate_beyond_measure_costs_no_memory(kind):
+    """64 MiB of zeros in 64 KiB: refused, or read without that chunk."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    bomb = kind.lower() + b"\0\0" + zlib.compress(b"\0" * (64 << 20), 9)
+    pixels = zlib.compress(b"\0\1\2\3")
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*each) for each in ((b"IHDR", header), (kind, bomb), (b"IDAT", pixels), (b"IEND", b""))
+    )
+    tracemalloc.start()
+    try:
+        assert decode(data).getpixel((0, 0)) == (1, 2, 3)
+    except ImageInvalid:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("transparency", [0, b"\0\x80"])
+def test_a_palette_with_transparency_becomes_its_colours(encode, transparency):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    found = decode(encode(image, "PNG", transparency=transparency))
+    assert (found.mode, found.getpixel((1, 1))) == ("RGB", (200, 100, 50))

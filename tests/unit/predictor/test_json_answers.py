@@ -1,6 +1,7 @@
 """A V1 answer becomes JSON, or its model is told apart."""
 
 import numpy as np
+import orjson
 import pytest
 
 from moorage_predictor.errors import ModelFault
@@ -28,5 +29,6 @@ def test_none_and_null_in_text_are_no_nan():
     assert v1_body({"predictions": [None, "null"]}) == b'{"predictions":[null,"null"]}'
 
 
-def test_arrays_are_plain_where_they_are_serialised_once_more():
-    assert json_ready({"predictions": np.arange(3), "x": np.float32(0.5)}) == {"predictions": [0, 1, 2], "x": 0.5}
+def test_an_answer_can_be_a_part_of_other_json():
+    part = json_ready({"predictions": np.arange(3), "x": np.float32(0.5)})
+    assert orjson.dumps({"data": part}) == b'{"data":{"predictions":[0,1,2],"x":0.5}}'

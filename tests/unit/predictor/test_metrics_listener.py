@@ -5,13 +5,16 @@ import errno
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
+from tests.unit.predictor.served import Echo, InProcess
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.http.listener import HttpServer
+from moorage_predictor.wire.http.metrics import MetricsApp
 from moorage_predictor.wire.http.protocol import limited_protocol
 from moorage_predictor.wire.http.types import Handler
 from moorage_predictor.wire.metrics_listener import MetricsListener, metrics_of
@@ -35,6 +38,20 @@ def test_a_worker_for_whose_numbers_the_disk_has_no_room_counts_for_itself_alone
     assert "this worker counts for itself alone" in caplog.text
 
 
+async def test_probes_without_a_certificate_may_ask_beside_the_metrics() -> None:
+    one = InProcess()
+    transport = httpx.ASGITransport(MetricsApp(one.metrics, one.repository.is_ready))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/v2/health/live")).json() == {"live": True}
+        answer = await client.get("/v2/health/ready")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+        one.served.serve(Echo())
+        answer = await client.get("/v2/health/ready")
+        assert (answer.status_code, answer.json()) == (200, {"ready": True})
+        assert (await client.get("/v2/models/cats/ready")).status_code == 404
+        assert (await client.post("/v2/health/ready")).status_code == 405
+
+
 async def test_who_asks_and_never_reads_does_not_keep_the_process() -> None:
     settings = settings_of(metrics_port=0)
     metrics = Metrics(CollectorRegistry())
@@ -48,7 +65,7 @@ async def test_who_asks_and_never_reads_does_not_keep_the_process() -> None:
         servers.append(HttpServer(config))
         return servers[-1]
 
-    listener = MetricsListener(settings, metrics, make)
+    listener = MetricsListener(settings, metrics, make, InProcess().repository.is_ready)
     listener.start()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -15,7 +15,7 @@ from moorage_predictor.batching import BatchLimits
 from moorage_predictor.telemetry.http import Observed
 from moorage_predictor.telemetry.observer import Observer, otel_endpoint
 from moorage_predictor.telemetry.record import Batch, Record
-from moorage_predictor.telemetry.request_log import RequestLog
+from moorage_predictor.telemetry.request_log import Common, RequestLog
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 INFER = "/v2/models/cats/infer"
@@ -32,9 +32,9 @@ class Watched(InProcess):
         app = Observed(around(self.app), Observer(self.log))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
-    def lines(self):
-        self.log.write("mine", {"last": True})
-        self.log.close()
+    async def lines(self):
+        self.log.write(Record(), Common.of({}), {"last": True}, 0)
+        await self.log.close()
         os.close(self._writing)
         with os.fdopen(self._reading) as found:
             return [json.loads(line) for line in found][:-1]
@@ -44,7 +44,7 @@ async def test_the_caller_s_id_is_in_the_answer_and_in_the_log():
     app = Watched()
     answer = await app.post(INFER, json={"inputs": [TENSOR]}, headers={"X-Request-Id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"
-    [line] = app.lines()
+    [line] = await app.lines()
     assert line["request_id"] == "mine-1"
 
 
@@ -58,7 +58,7 @@ async def test_errors_and_probes_get_an_id_as_well():
 async def test_a_line_tells_who_asked_what_and_where_the_time_went():
     app = Watched()
     await app.post(INFER, json={"inputs": [TENSOR]}, headers={"traceparent": TRACEPARENT})
-    [line] = app.lines()
+    [line] = await app.lines()
     assert {key: line[key] for key in ("method", "route", "protocol", "model", "version", "status", "rows")} == {
         "method": "POST",
         "route": "/v2/models/{name}/infer",
@@ -87,7 +87,7 @@ async def test_a_line_tells_who_asked_what_and_where_the_time_went():
 async def test_a_route_is_told_without_names(path, route):
     app = Watched()
     await app.post(path, json={"instances": [1], "inputs": [TENSOR]})
-    assert [line["route"] for line in app.lines()] == [route]
+    assert [line["route"] for line in await app.lines()] == [route]
 
 
 async def test_no_payload_and_no_credentials_are_in_the_log():
@@ -96,7 +96,7 @@ async def test_no_payload_and_no_credentials_are_in_the_log():
     headers = {"authorization": "Bearer secret-token", "x-api-key": "secret-key", "cookie": "secret-cookie"}
     await app.post(f"{INFER}?key=secret-query", json=body, headers=headers)
     await app.post("/v2/models/none/infer?key=secret-query", json=body, headers=headers)
-    text = json.dumps(app.lines())
+    text = json.dumps(await app.lines())
     assert "none" in text
     assert "secret" not in text
 
@@ -111,7 +111,7 @@ async def test_the_caller_is_told_by_id():
 
     app = Watched(around=known)
     await app.post(INFER, json={"inputs": [TENSOR]})
-    assert [line["caller"] for line in app.lines()] == ["key-7?"]
+    assert [line["caller"] for line in await app.lines()] == ["key-7?"]
 
 
 async def test_a_request_that_is_turned_away_before_any_route_is_logged():
@@ -125,7 +125,7 @@ async def test_a_request_that_is_turned_away_before_any_route_is_logged():
     app = Watched(around=closed)
     answer = await app.post(INFER, json={})
     assert answer.headers["x-request-id"]
-    [line] = app.lines()
+    [line] = await app.lines()
     assert (line["status"], line["path"]) == (401, INFER)
 
 
@@ -135,14 +135,14 @@ async def test_probes_are_logged_only_when_they_fail():
     await app.get("/v2/models/cats/ready")
     app.served.drain()
     await app.get("/v2/health/ready")
-    assert [(line["path"], line["status"]) for line in app.lines()] == [("/v2/health/ready", 503)]
+    assert [(line["path"], line["status"]) for line in await app.lines()] == [("/v2/health/ready", 503)]
 
 
 async def test_errors_alone_are_logged_where_that_is_asked_for():
     app = Watched(only_errors=True)
     await app.post(INFER, json={"inputs": [TENSOR]})
     await app.post(INFER, json={})
-    assert [line["status"] for line in app.lines()] == [400]
+    assert [line["status"] for line in await app.lines()] == [400]
 
 
 async def test_a_body_in_chunks_is_counted():
@@ -152,7 +152,7 @@ async def test_a_body_in_chunks_is_counted():
 
     app = Watched()
     await app.client.post("/v1/models/cats:predict", content=pieces())
-    assert [line["bytes_in"] for line in app.lines()] == [17]
+    assert [line["bytes_in"] for line in await app.lines()] == [17]
 
 
 async def test_requests_that_shared_a_pass_say_so():
@@ -166,7 +166,7 @@ async def test_requests_that_shared_a_pass_say_so():
     app.served._batching = BatchLimits(8, 100)
     app.served.serve(Plain())
     await asyncio.gather(*[app.post("/v1/models/cats:predict", json={"instances": [n]}) for n in range(4)])
-    rows = [line["batch_rows"] for line in app.lines()]
+    rows = [line["batch_rows"] for line in await app.lines()]
     assert sum(1 / each for each in rows) == pytest.approx(round(sum(1 / each for each in rows)))
     assert max(rows) > 1
 
@@ -185,11 +185,11 @@ async def test_a_request_leaves_nothing_for_the_garbage_collector():
     gc.disable()
     try:
         await asyncio.gather(*[app.post("/v1/models/cats:predict", json={"instances": [n]}) for n in range(20)])
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.2)  # until the log has written
         left = [one for one in gc.get_objects() if type(one) in (Record, Batch)]
     finally:
         gc.enable()
-    assert len(app.lines()) == 20
+    assert len(await app.lines()) == 20
     assert left == []
 
 

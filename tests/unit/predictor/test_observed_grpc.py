@@ -22,7 +22,10 @@ REQUEST = pb.ModelInferRequest(model_name="cats", inputs=[TENSOR]).SerializeToSt
 
 
 class Slow(Echo):
+    headers: dict[str, str] | None = None
+
     async def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
+        self.headers = headers
         await asyncio.sleep(60)
 
 
@@ -30,7 +33,8 @@ class Watched(InProcess):
     """A slow model behind a gRPC server; `call` asks it, `line` is its log's next."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(Slow())
+        self._model = Slow()
+        super().__init__(self._model)
         self._reading, self._writing = os.pipe()
         self._log = RequestLog(self._writing, lambda lines: None)
         settings = PredictorSettings.model_validate({"task": "a.py:B", "model_name": "cats", "grpc_server": kind})
@@ -41,8 +45,13 @@ class Watched(InProcess):
         await self._server.start()
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
 
-    def call(self, timeout: float) -> Any:
-        return self._channel.unary_unary(f"/{SERVICE}/ModelInfer")(REQUEST, timeout=timeout)
+    def call(self, timeout: float, **options: Any) -> Any:
+        return self._channel.unary_unary(f"/{SERVICE}/ModelInfer")(REQUEST, timeout=timeout, **options)
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """What the model got."""
+        return self._model.headers
 
     async def line(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(await asyncio.to_thread(os.read, self._reading, 1 << 16))
@@ -55,7 +64,7 @@ class Watched(InProcess):
     async def close(self) -> None:
         await self._channel.close()
         await self._server.stop(None)
-        self._log.close()
+        await self._log.close()
         os.close(self._writing)
         os.close(self._reading)
 
@@ -72,6 +81,14 @@ async def test_a_call_whose_deadline_passes_is_counted_as_such(slow: Watched) ->
     assert await slow.call(timeout=0.3).code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await slow.line())["code"] == "DEADLINE_EXCEEDED"
     assert (slow.counted("DEADLINE_EXCEEDED"), slow.counted("CANCELLED")) == (1, None)
+
+
+async def test_a_line_has_the_address_of_who_connected_and_not_of_whom_it_says_it_is(slow: Watched) -> None:
+    await slow.call(timeout=0.3, metadata=[("x-moorage-peer", "203.0.113.7")]).code()
+    assert (await slow.line())["client"] == "127.0.0.1"
+    headers = slow.headers
+    assert headers is not None
+    assert "x-moorage-peer" not in headers
 
 
 async def test_a_call_that_its_caller_gives_up_before_is_cancelled(slow: Watched) -> None:

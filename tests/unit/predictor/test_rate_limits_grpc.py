@@ -1,5 +1,6 @@
 """Rate limits over gRPC, where the message has the model and the trailing metadata say what is left."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.predictor.served import Echo, InProcess
 
+from moorage.access.limits.addresses import UNKNOWN, vouched
 from moorage.access.limits.proof import Proofs
 from moorage.api.oip import SERVICE
 from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
-from moorage_predictor.errors import StartError
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.grpc import create_server
+from moorage_predictor.wire.grpc_guard import _frame, _string
 from moorage_predictor.wire.rate_limits import Limits
 
 Ask = Callable[..., Any]
@@ -101,15 +103,57 @@ async def test_a_proof_of_the_gateway_is_good_here_too(serve: Any, tmp_path: Pat
     assert (await ask(x_moorage_counted="v1.x", x_request_id="r9"))[0] == "RESOURCE_EXHAUSTED"
 
 
-async def test_addresses_come_from_trusted_proxies(serve: Any) -> None:
-    ask = await serve("1/hour by=ip", trusted_proxies=("127.0.0.0/8",))
+@pytest.mark.parametrize("server", ["grpcio", "native"])
+async def test_addresses_come_from_trusted_proxies(serve: Any, server: str) -> None:
+    ask = await serve("1/hour by=ip", trusted_proxies=("127.0.0.0/8",), grpc_server=server)
     assert (await ask(x_forwarded_for="203.0.113.7"))[0] == "OK"
     assert (await ask(x_forwarded_for="1.1.1.1, 203.0.113.7"))[0] == "RESOURCE_EXHAUSTED"
     assert (await ask(x_forwarded_for="203.0.113.8"))[0] == "OK"
 
 
-async def test_the_native_server_is_not_asked_to_tell_addresses_apart(serve: Any) -> None:
-    with pytest.raises(StartError, match="does not know its callers' addresses"):
-        await serve("1/hour", grpc_server="native")
-    ask = await serve("1/hour", grpc_server="auto")
+@pytest.mark.parametrize("server", ["grpcio", "native"])
+async def test_a_caller_does_not_choose_its_own_address(serve: Any, server: str) -> None:
+    ask = await serve("1/hour", grpc_server=server)
     assert (await ask())[0] == "OK"
+    for address in ("203.0.113.7", ""):
+        assert (await ask(x_moorage_peer=address))[0] == "RESOURCE_EXHAUSTED"
+
+
+async def test_nor_by_a_block_of_headers_that_ends_within_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"task": "a.py:B", "model_name": "cats", "rate_limit": ("1/hour by=ip",), "grpc_server": "native"}
+    settings = PredictorSettings.model_validate(values)
+    limits = Limits(settings, Metrics(CollectorRegistry()))
+    counted: list[str] = []
+    take = limits._limiter.take
+    monkeypatch.setattr(limits._limiter, "take", lambda who, ip, *rest: (counted.append(ip), take(who, ip, *rest))[1])
+    server = create_server(InProcess(Echo()).repository, settings, None, limits)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    # Huffman's code makes a value of any bytes that is good by chance for one of three addresses.
+    sources = (f"127.0.0.{number}" for number in range(1, 255))
+    while UNKNOWN not in counted:
+        await _swallow(port, next(sources))
+    await server.stop(None)
+    assert all(ip == UNKNOWN or ip.startswith("127.") for ip in counted)
+
+
+async def _swallow(port: int, source: str) -> None:
+    """Call with an address of one's own, and a last field that takes in what comes after."""
+    said = [
+        *((b":method", b"POST"), (b":scheme", b"http"), (b":path", f"/{SERVICE}/ModelMetadata".encode())),
+        *((b":authority", b"x"), (b"te", b"trailers"), (b"content-type", b"application/grpc")),
+        *((b"x-moorage-peer", b"203.0.113.7"), (b"x-moorage-peer", b"203.0.113.7 " + b"0" * 32)),
+    ]
+    block = b"".join(b"\0" + _string(name) + _string(value) for name, value in said)
+    swallowed = len(b"\0" + _string(b"x-moorage-peer") + _string(vouched(source).encode()))
+    block += b"\0" + _string(b"x-junk") + bytes([0x80 | swallowed])
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    writer.write(preface + _frame(1, 4, 1, block) + _frame(0, 1, 1, bytes(5)))
+    try:
+        async with asyncio.timeout(0.3):
+            while await reader.read(65536):
+                pass
+    except (TimeoutError, ConnectionError):
+        pass
+    writer.close()

@@ -1,6 +1,7 @@
 """Images of many requests through one classifier: whose classes are whose, who fails, who is refused, who is not computed."""
 
 import asyncio
+import io
 import threading
 
 import numpy as np
@@ -9,9 +10,12 @@ from PIL import Image
 
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.engine.config import DataConfig
+from moorage_predictor.engine.inspection import Inspected, Tokens
 from moorage_predictor.errors import ImageInvalid, Overloaded
 from moorage_predictor.tasks.image_classification import EncodedImages, ImageClassifier, Limits, PreparedImages
+from moorage_predictor.tasks.image_classification.asked import Asked, Attention
 from moorage_predictor.tasks.image_classification.prepare import Prepare
+from moorage_predictor.tasks.image_classification.room import Room
 from moorage_predictor.tasks.image_classification.stages import Stages
 
 CLASSES = 16
@@ -74,6 +78,78 @@ async def until(condition):
 async def test_a_lone_image_gets_all_cores(make, network):
     assert best(await make().classify(images(5))) == [5]
     assert network.batches == [(1, 2)]
+
+
+async def test_a_lone_image_passes_all_stages_in_one_thread_and_counts_as_a_batch(make, network, monkeypatch):
+    stages, threads, seen = make(), [], []
+    stages.batcher.observe = lambda rows, waited_s, run_s, items: seen.append((rows, items, run_s > 0))
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda *a: threads.append(threading.current_thread()) or forward(*a))
+
+    def here():
+        threads.append(threading.current_thread())
+        return images(5)()
+
+    assert best(await stages.classify(here)) == [5]
+    assert len(set(threads)) == 1
+    await until(lambda: seen)
+    assert seen == [(1, 1, True)]
+    assert stages.batcher.running == 0
+
+
+async def test_a_lone_image_that_gets_company_before_its_forward_pass_queues_with_it(make, network):
+    stages, decoded = make(cores=1), threading.Event()
+
+    def slow():
+        assert decoded.wait(10)
+        return images(1)()
+
+    network.open.clear()
+    first = asyncio.ensure_future(stages.classify(slow))
+    await until(lambda: stages.batcher.running)
+    second = asyncio.ensure_future(stages.classify(images(2)))
+    await until(lambda: stages._inside == 2)
+    decoded.set()
+    network.open.set()
+    assert [best(await first), best(await second)] == [[1], [2]]
+    assert sum(rows for rows, _ in network.batches) == 2
+    assert {threads for _, threads in network.batches} == {1}
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+async def test_nobody_waits_for_what_a_lone_image_does_before_its_forward_pass(make, cores):
+    stages, decoded = make(cores=cores), threading.Event()
+    stages.batcher.resize(1)
+
+    def slow():
+        assert decoded.wait(10)
+        return images(1)()
+
+    first = asyncio.ensure_future(stages.classify(slow))
+    await until(lambda: stages.batcher.running)
+    assert best(await stages.classify(images(2))) == [2]
+    assert stages.batcher.running == 0
+    decoded.set()
+    assert best(await first) == [1]
+
+
+async def test_a_lone_image_whose_caller_goes_while_it_is_decoded_is_not_computed(make, network):
+    stages, decoded = make(), threading.Event()
+
+    def slow():
+        assert decoded.wait(10)
+        return images(1)()
+
+    call = asyncio.ensure_future(stages.classify(slow))
+    await until(lambda: stages.batcher.running)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert stages.batcher.running == 1, "the thread is still at work"
+    decoded.set()
+    await until(lambda: stages.batcher.running == 0)
+    assert network.batches == []
+    assert best(await stages.classify(images(3))) == [3]
 
 
 async def test_each_request_gets_its_own_images_in_their_order(make):
@@ -191,3 +267,64 @@ async def test_a_request_with_more_images_than_may_wait_is_served_when_nobody_el
     classes = [number % CLASSES for number in range(30)]
     assert best(await stages.classify(images(*classes))) == classes
     assert not stages._inside
+
+
+class Looking:
+    """Gives attention of 3 tokens beside; each image has 9 weights, each head's would be 18."""
+
+    tokens = Tokens(layers=1, heads=2, class_token=True, registers=0, grid=(1, 2))
+
+    def __init__(self, network):
+        self.network = network
+
+    def run(self, batch, wanted, threads=None):
+        weights = np.full((len(batch), 1, 3, 3), 1 / 3, np.float32)
+        return Inspected(self.network.forward(batch, threads), None, weights)
+
+
+LOOKED = Asked(attention=Attention())
+
+
+@pytest.fixture
+def looking(make, network):
+    stages = make()
+    stages._classifier.inspect = Looking(network)
+    stages._attention = Room(30)
+    return stages
+
+
+async def test_attention_for_which_others_leave_no_room_is_refused_until_they_have_their_answers(looking, network):
+    network.open.clear()
+    others = [asyncio.create_task(looking.classify(images(one), asked=LOOKED)) for one in (1, 2, 3)]
+    await until(lambda: looking._attention._taken == 27)
+    with pytest.raises(Overloaded, match="27 attention weights of other requests are in work; try again"):
+        await looking.classify(images(4), asked=LOOKED)
+    usual = asyncio.create_task(looking.classify(images(5)))  # which has none, and is not concerned
+    network.open.set()
+    assert best(await usual) == [5]
+    answers = await asyncio.gather(*others)
+    assert [best(answer) for answer in answers] == [[1], [2], [3]]
+    with pytest.raises(Overloaded):  # the answers are still to be encoded
+        await looking.classify(images(4), asked=LOOKED)
+    del others
+    views = [answer.attention.reshape(-1) for answer in answers]
+    del answers
+    with pytest.raises(Overloaded):  # and now to be sent
+        await looking.classify(images(4), asked=LOOKED)
+    del views
+    assert best(await looking.classify(images(4), asked=LOOKED)) == [4]
+
+
+async def test_requests_that_fail_or_draw_only_leave_no_attention_behind(looking):
+    photo = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(photo, "PNG")
+
+    def broken():
+        return EncodedImages((photo.getvalue(), b"no image"))
+
+    for _ in range(5):
+        with pytest.raises(ImageInvalid):
+            await looking.classify(broken, asked=LOOKED)
+        found = await looking.classify(images(1), asked=Asked(attention=Attention(numbers=False, overlay=True)))
+        assert found.overlay is not None
+    assert len((await looking.classify(images(1, 2, 3), asked=LOOKED)).attention) == 3

@@ -41,7 +41,7 @@ class Eager:
             changes = {"dtype": self._dtype} if precision != "fp32" else {}
             module.to(device=device, memory_format=self._format, **changes)
         self.module = module
-        """For `choose.py`, which makes others of it."""
+        """For `choose.py`, which makes others of it, and `inspection.py`, which looks into it."""
 
     def forward(self, batch: Float32s, threads: int | None = None) -> Float32s:
         """See `Backend`."""
@@ -50,10 +50,16 @@ class Eager:
         with torch.inference_mode():
             if self._device == "cuda":
                 return self._on_cuda(batch)
-            set_threads(self._cores if threads is None else threads)
-            images = torch.from_numpy(batch).to(self._dtype, memory_format=self._format)
-            logits: Float32s = self.module(images).float().numpy()
+            logits: Float32s = self.module(self.images(batch, threads)).float().numpy()
         return logits
+
+    def images(self, batch: Float32s, threads: int | None = None) -> Any:
+        """The batch as the module takes it; on a CPU this thread's next operators use so many cores."""
+        import torch
+
+        if self._device == "cpu":
+            set_threads(self._cores if threads is None else threads)
+        return torch.from_numpy(batch).to(self._device, self._dtype, memory_format=self._format)
 
     def describe(self) -> dict[str, str]:
         """See `Backend`."""

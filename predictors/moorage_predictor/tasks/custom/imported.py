@@ -4,11 +4,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from moorage_predictor.errors import LoadFailed, MoorageError
+from moorage_predictor.tasks.custom.hooks import place
 
 
 def import_class(task: str) -> type:
@@ -60,23 +62,43 @@ def _from_file(path: Path) -> ModuleType:
 
 def construct(cls: type, model_name: str, folder: Path | None) -> Any:
     """One object: `name` and `model_dir` are given where the constructor takes them, the name first as `kserve.Model` has
-    it; then `setup(model_dir)`, if the class has it.
+    it; then `setup(model_dir)`, if the class has it, with `device` where it takes that.
 
     Raises:
         LoadFailed: the constructor or `setup` fails.
     """
+    path = str(folder) if folder else None
     try:
         taken = inspect.signature(cls).parameters
         arguments: dict[str, Any] = {}
         if "name" in taken:
             arguments["name"] = model_name
         if "model_dir" in taken:
-            arguments["model_dir"] = str(folder) if folder else None
+            arguments["model_dir"] = path
         made = cls(**arguments)
-        if callable(setup := getattr(made, "setup", None)):
-            setup(str(folder) if folder else None)
     except MoorageError:
         raise
     except (Exception, SystemExit) as error:
         raise LoadFailed(f"--task {cls.__name__}", f"cannot be constructed: {type(error).__name__}: {error}") from error
+    if callable(setup := getattr(made, "setup", None)):
+        _set_up(cls, setup, path)
     return made
+
+
+def _set_up(cls: type, setup: Callable[..., Any], path: str | None) -> None:
+    try:
+        taken = inspect.signature(setup).parameters
+        words = {"device": _device()} if "device" in taken else {}
+        setup(*([path] if len(taken) > len(words) else []), **words)
+    except MoorageError:
+        raise
+    except (Exception, SystemExit) as error:
+        at = f" at {where}" if (where := place(cls, error)) else ""
+        raise LoadFailed(f"--task {cls.__name__}", f"setup failed{at}: {type(error).__name__}: {error}") from error
+
+
+def _device() -> str:
+    """Where torch would compute best."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,7 +2,8 @@
 
     image -> prepare, in a decode thread -> queue -> forward and rank, a batch in a forward thread -> its own request
 
-A lone image gets all cores for its forward pass. When images abound, several passes run at a time, as `engine.split`
+A lone image passes all stages in one thread, because handing it over takes longer than one might think, and gets all cores for its
+forward pass. When images abound, several passes run at a time, as `engine.split`
 measured; decode threads are as many as cores, because decoding and forward passes take turns on them anyway.
 """
 
@@ -13,14 +14,19 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits
+from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits
 from moorage_predictor.engine import split as splits
 from moorage_predictor.tasks.image_classification import preprocess
+from moorage_predictor.tasks.image_classification.asked import PLAIN, Asked
 from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, stacked
 from moorage_predictor.tasks.image_classification.preprocess import Row
+from moorage_predictor.tasks.image_classification.room import Room
 from moorage_predictor.tasks.image_classification.types import Images
+
+if TYPE_CHECKING:
+    from moorage_predictor.engine.inspection import Pass
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +38,13 @@ _IDLE_S: Final = 0.5
 """The cores are measured when no image has come for so long: not while somebody waits for the first answers."""
 
 
+class Watched(NamedTuple):
+    """A row of a request that wants more of its forward pass than the logits."""
+
+    row: Row
+    wanted: "Pass"
+
+
 class Stages:
     """Of one classifier."""
 
@@ -41,24 +54,40 @@ class Stages:
         self.split = splits.Split(workers=cores, threads=1, cores=cores)
         self._most = limits.max_queue_size + cores * limits.max_batch_size
         self._inside = 0
+        self._attention = Room()
         self._decoding = 0
         self._decoders = ThreadPoolExecutor(cores, "decode", preprocess.on_one_core)
-        self._forwards = ThreadPoolExecutor(max_workers=cores, thread_name_prefix="forward")
+        # One more than there are cores, for a lone image that is still being decoded when others come.
+        self._forwards = ThreadPoolExecutor(cores + 1, "forward", preprocess.on_one_core)
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
         limits = replace(limits, max_queue_size=sys.maxsize, workers=cores)
-        self.batcher: Batcher[Row] = Batcher(self._run, limits, self._company_comes)
+        self.batcher: Batcher[Row | Watched] = Batcher(self._run, limits, self._company_comes)
 
-    async def classify(self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY) -> Classification:
-        """The best classes of each image. `images` is called in a decode thread. Who is cancelled is not computed.
+    async def classify(
+        self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY, asked: Asked = PLAIN
+    ) -> Classification:
+        """The best classes of each image, and what else is asked for. `images` is called in a decode thread. Who is cancelled
+        is not computed.
 
         Raises:
             InvalidInput: an image is not acceptable; none of the request's is computed then.
-            Overloaded: the queue is full; at most the first image was decoded.
+            Overloaded: the queue is full, or memory is of others' attention weights; at most the first image was decoded.
         """
         self._enter(1, 0)
         entered = 1
         try:
-            row, others = await self._decode_for_company(lambda: self._first(images()))
+            await asyncio.sleep(0)  # who came in the same turn of the loop is company
+            if self._inside == 1 and asked is PLAIN and not self.batcher.running:
+                done = await self._lone(images)
+                if isinstance(done, Classification):
+                    return done
+                row, others = done
+            else:
+                row, others = await self._decode_for_company(lambda: self._first(images()))
+            if asked is not PLAIN:
+                self._enter(len(others), entered)
+                entered += len(others)
+                return await self._looked_into(row, others, priority, asked)
             if not others:
                 found: Classification = await self.batcher.submit(row, priority=priority)
                 return found
@@ -69,10 +98,49 @@ class Stages:
         finally:
             self._inside -= entered
 
+    async def _lone(self, images: Callable[[], Images]) -> Classification | tuple[Row, list[Callable[[], Row]]]:
+        """Of a request that nobody else is beside: all of it in one thread, if it has one image only and nobody came meanwhile. Else
+        its first one prepared, and what prepares the others.
+        """
+        turn = self.batcher.aside()
+        done = asyncio.get_running_loop().run_in_executor(self._forwards, self._whole, images, turn)
+        done.add_done_callback(lambda ended: _settle(turn, ended))
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            turn.wanted = False
+            raise
+
+    def _whole(self, images: Callable[[], Images], turn: Aside) -> Classification | tuple[Row, list[Callable[[], Row]]]:
+        row, others = self._first(images())
+        if others or self._inside > 1 or not turn.wanted:
+            return row, others
+        turn.begin()
+        return self._classifier.rank(self._classifier.forward(stacked([row]), self.split.cores))
+
+    async def _looked_into(
+        self, first: Row, others: list[Callable[[], Row]], priority: int, asked: Asked
+    ) -> Classification:
+        """Of a request that asks for more than the usual; only those that want the same of a forward pass share one."""
+        images = 1 + len(others)
+        wanted = self._classifier.pass_of(asked, images) if asked.inspects else None
+        weights = self._classifier.weights_of(asked, images)
+        self._attention.take(weights)
+        attention = None
+        try:
+            rows = [first, *await _all([self._decode(one) for one in others])]
+            work = [Watched(row, wanted) for row in rows] if wanted else rows
+            parts = await _all([self.batcher.submit(one, key=wanted, priority=priority) for one in work])
+            result = await self._decode(lambda: self._classifier.finished(Classification.joined(parts), asked, rows))
+            attention = result.attention
+            return result
+        finally:
+            self._attention.leave(weights, attention)
+
     def _enter(self, rows: int, entered: int) -> None:
         """Count so many more rows of a request of which some are inside already. A request alone is never too large."""
         if self._inside > entered and self._inside + rows > self._most:
-            raise self.batcher.refusal()
+            raise self.batcher.refusal(self._inside)
         self._inside += rows
 
     def _first(self, images: Images) -> tuple[Row, list[Callable[[], Row]]]:
@@ -96,11 +164,13 @@ class Stages:
         """Whether all cores are at work and some of them on further rows: a small batch would but take a core from those."""
         return self._decoding > 0 and self._decoding + self.batcher.running * self.split.threads >= self.split.cores
 
-    async def _run(self, payloads: Sequence[Row], *, alone: bool) -> Sequence[Any]:
+    async def _run(self, payloads: Sequence[Row | Watched], *, alone: bool) -> Sequence[Any]:
         threads = self.split.cores if alone and not self._decoding else self.split.threads
         return await asyncio.get_running_loop().run_in_executor(self._forwards, self._work, payloads, threads)
 
-    def _work(self, rows: Sequence[Row], threads: int) -> list[Classification]:
+    def _work(self, rows: Sequence[Any], threads: int) -> list[Classification]:
+        if isinstance(rows[0], Watched):  # then all of them are, and want the same
+            return self._classifier.inspected([each.row for each in rows], rows[0].wanted, threads)
         return self._classifier.rank(self._classifier.forward(stacked(rows), threads)).apart()
 
     async def tune(self) -> None:
@@ -127,6 +197,12 @@ class Stages:
         self._forwards.shutdown(wait=False)
         # The batcher and this object hold each other until a collection comes by; the weights go at once.
         del self._classifier
+
+
+def _settle(turn: Aside, ended: "asyncio.Future[Any]") -> None:
+    turn.end()
+    if not ended.cancelled():
+        ended.exception()  # looked at here, where its caller may have gone
 
 
 async def _all(futures: Sequence["asyncio.Future[T]"]) -> list[T]:

@@ -153,7 +153,7 @@ class Inference:
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             started = perf_counter_ns()
-            status = 200
+            status, counted = 200, False
             scope[ANSWERED_BY] = asyncio.current_task()
             try:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -163,6 +163,9 @@ class Inference:
                 else:
                     if (accepted := headers.get("accept-encoding")) in ("gzip", "deflate"):
                         parts, answer_headers = await compressed(parts, answer_headers, accepted)
+                    # Before it leaves: who has an answer finds it counted, whatever becomes of this process then.
+                    count(scope, status, started)
+                    counted = True
                     await send_parts(send, parts, answer_headers)
             except Exception as error:  # noqa: BLE001 - the process's one catch-all for HTTP: logged, counted, answered
                 del scope[ANSWERED_BY]  # nothing is computed any more; a client that goes now ends the rest by itself
@@ -175,11 +178,15 @@ class Inference:
             finally:
                 if "moorage.held" in scope:
                     self._bodies.release(scope)
+            if not counted:
+                count(scope, status, started)
+
+        def count(scope: Scope, status: int, started: int) -> None:
             served: Served = scope.get(SERVED) or route.newest
             if (record := CURRENT.get()) is not None:
                 record.of(protocol, served.name, served.version)
-            counted = served.metrics.v2 if protocol == "v2" else served.metrics.v1
-            counted.answered(status, (perf_counter_ns() - started) / 1e9)
+            metrics = served.metrics.v2 if protocol == "v2" else served.metrics.v1
+            metrics.answered(status, (perf_counter_ns() - started) / 1e9)
 
         return handle
 

@@ -22,6 +22,7 @@ from moorage_predictor.errors import (
     RequestError,
 )
 from moorage_predictor.wire.http.answers import error_body
+from moorage_predictor.wire.http.cycle import Cycle
 from moorage_predictor.wire.http.types import ANSWERED_BY, GONE
 
 _log = logging.getLogger(__name__)
@@ -121,6 +122,10 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.draining:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.__class__ = Cycle  # uvicorn has no setting for it
+        super()._start_asgi_task(cycle, app)
 
     def on_chunk_header(self) -> None:
         """One chunk more; the parser calls this."""
