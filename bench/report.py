@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.controller import section as controller  # noqa: E402
 from bench.harness import environments  # noqa: E402
 from bench.predictor import section as predictor  # noqa: E402
 from bench.protocols import section as protocols  # noqa: E402
@@ -46,14 +47,22 @@ PREDICTOR = Section(
     predictor.text,
     predictor.panels,
 )
+OPERATOR = Section(
+    "<!-- figures of the controller: made by bench/report.py -->",
+    PAGE.with_name("benchmarks-controller.svg"),
+    controller.text,
+    controller.panels,
+)
+TOLD_BY = {"growth": OPERATOR, "processes": PREDICTOR}
+"""The key of a result file that tells whose it is."""
 
 
 def main() -> None:
     files = [Path(name) for name in sys.argv[1:]]
-    for file in files or [RESULTS / "protocols.json", RESULTS / "predictor.json"]:
+    for file in files or [RESULTS / f"{name}.json" for name in ("protocols", "predictor", "operator")]:
         if files or file.exists():
             result = json.loads(file.read_text())
-            section = PREDICTOR if "processes" in result else PROTOCOLS
+            section = next((found for key, found in TOLD_BY.items() if key in result), PROTOCOLS)
             PAGE.write_text(replaced(PAGE.read_text(), section, result))
             draw(section, result)
             print(f"{PAGE.relative_to(ROOT)} and {section.picture.name} are written from {file.name}")

@@ -44,12 +44,16 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Launch:
-    """A server to be started, and the dialects it speaks, by workload or protocol; readiness is asked in the first."""
+    """A server to be started, and the dialects it speaks, by workload or protocol; the first answer is asked for in the first.
+
+    `ready` is a path that answers 200 once it is: until then nothing larger is sent, which would take its time from its start.
+    """
 
     argv: list[str]
     dialects: Mapping[str, Dialect]
     environment: dict[str, str] = field(default_factory=dict)
     grpc_port: int | None = None
+    ready: str | None = None
 
     @property
     def first(self) -> Dialect:

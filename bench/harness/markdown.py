@@ -12,12 +12,20 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def heading(result: Mapping[str, Any]) -> str:
     """The command, the machine, the versions."""
-    machine, settings = result["machine"], result["settings"]
+    settings = result["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
-        f"`{result['command']}` on {result['date']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, {machine['system']}, Python {machine['python']}. {versions}. "
+        f"{machine(result)} {versions}. "
         f"{settings['repetitions']} repetitions, {settings['duration_s']:g} s for a headline point."
+    )
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """The command and the machine."""
+    found = result["machine"]
+    return (
+        f"`{result['command']}` on {result['date']}: {found['cpu']}, {found['cores']} cores, "
+        f"{found['memory_gib']} GiB, {found['system']}, Python {found['python']}."
     )
 
 

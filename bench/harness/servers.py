@@ -68,6 +68,17 @@ class Server:
         finally:
             connection.close()
 
+    def is_ready(self) -> bool:
+        """What it says itself; who cannot say it is asked something else."""
+        if self.launch.ready is None:
+            return True
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", self.launch.ready)
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
     def members(self) -> list[psutil.Process]:
         """Every process that this start brought about, even those that left its session or its tree."""
         found = {}
@@ -139,9 +150,10 @@ def _once_ready(server: Server, question: Question) -> Server:
         if time.perf_counter() - server.spawned > START_LIMIT_S:
             raise NotThere(f"the server did not answer within {START_LIMIT_S:.0f} s: {_said(server)}")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _, answer = server.post(dialect, body)
-            if status == 200:
-                break
+            if server.is_ready():
+                status, _, answer = server.post(dialect, body)
+                if status == 200:
+                    break
         time.sleep(POLL_S)
     seconds = time.perf_counter() - server.spawned
     if not question.is_right(dialect.read(answer)):

@@ -26,6 +26,7 @@ QUICK = {
     "side_duration_s": 1,
     "sweep_duration_s": 1,
     "limit_duration_s": 1,
+    "beside_duration_s": 0.5,
     "warmup_s": 1,
     "attempts": 1,
 }

@@ -2,18 +2,20 @@
 
     build       network -> entrant of ours -> its engine
     sweep       network -> limit: every split; entrant -> point -> start, warm, one stretch at most connections, stop
-    repetition  network -> floor; entrant -> its limit, then start, warm, every stretch, the open loop, stop
+    repetition  network -> floor; entrant -> start, warm, every stretch, the open loop, stop; of ours each stretch stands between
+                two of its limit, of peers the limit comes before the first
 
-One process is measured at a time. Called by `__main__.py`; what it measured goes to `summary.py`.
+One process is measured at a time; the others wait. Called by `__main__.py`; what it measured goes to `summary.py`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from bench.harness.errors import BenchError, WrongAnswer
 from bench.harness.footprint import footprint
 from bench.harness.grid import Point
-from bench.harness.meter import shares
 from bench.predictor import processes
 from bench.predictor.assets import Assets
 from bench.predictor.plan import Best, Entrant, Plan, key, limit_of
@@ -60,8 +62,7 @@ class Campaign:
             for entrant in self._entrants:
                 if entrant.is_ours:
                     self._tell(f"{entrant.name} {model}: its engine and its answers")
-                    arguments = (self._assets, model, entrant.engine, [], 0.0, entrant.tolerance)
-                    self._guarded(entrant, model, lambda arguments=arguments: processes.offline(*arguments))
+                    self._guarded(entrant, model, lambda entrant=entrant, model=model: self._build(entrant, model))
         self._unfit = set(self.failures)
 
     def sweep(self) -> Best:
@@ -82,10 +83,16 @@ class Campaign:
             for entrant in self._entrants:
                 if key(entrant.name, model) in self._unfit:
                     continue
-                self._repeat_limit(number, entrant, model, best)
+                if not entrant.is_ours:
+                    self._repeat_limit(number, entrant, model, best)
                 if point := best.get(key(entrant.name, model)):
                     target = Target(number, entrant, model, point, self._assets)
-                    self._guarded(entrant, model, lambda target=target: self._repeat(target))
+                    split = best.get(key(limit_of(entrant), model), {}).get("split")
+                    self._guarded(entrant, model, lambda target=target, split=split: self._repeat(target, split))
+
+    def _build(self, entrant: Entrant, model: str) -> None:
+        with processes.offline(self._assets, model, entrant.engine, entrant.tolerance):
+            pass
 
     def _guarded(self, entrant: Entrant, model: str, work: Callable[[], Result]) -> Result | None:
         """Who fails leaves the others their comparison. Who answers wrongly has no figures at all: a fast wrong answer is
@@ -154,38 +161,42 @@ class Campaign:
         self, number: int, entrant: Entrant, model: str, splits: Sequence[Split], seconds: float
     ) -> list[LimitRow]:
         """Measured again while others disturb it; of several attempts the least disturbed is kept."""
-        name, tolerance = limit_of(entrant), entrant.tolerance
-
-        def loop() -> list[dict[str, Any]]:
-            return processes.offline(self._assets, model, entrant.engine, splits, seconds, tolerance)
-
-        attempts = [shares(loop)]
-        while attempts[-1][1].foreign > self._settings.foreign_cores and len(attempts) < self._settings.attempts:
-            attempts.append(shares(loop))
-        found, cores = min(attempts, key=lambda attempt: attempt[1].foreign)
-        rows = [LimitRow(number, name, model, **one, foreign_cores=cores.foreign) for one in found]
+        rows = []
+        with processes.offline(self._assets, model, entrant.engine, entrant.tolerance) as loop:
+            for split in splits:
+                attempts = [loop.measure(split, seconds)]
+                while (
+                    attempts[-1]["foreign_cores"] > self._settings.foreign_cores
+                    and len(attempts) < self._settings.attempts
+                ):
+                    attempts.append(loop.measure(split, seconds))
+                found = min(attempts, key=lambda attempt: float(attempt["foreign_cores"]))
+                rows.append(LimitRow(number, limit_of(entrant), model, **found))
         self.offline += rows
         when = f"round {number}" if number else "sweep"
         for row in rows:
             workers, threads, batch = row.split
             self._tell(
-                f"{when}  {name} {model}  {workers} x {threads} threads, batch {batch}: "
+                f"{when}  {row.name} {model}  {workers} x {threads} threads, batch {batch}: "
                 f"{row.images_per_s:.1f} images/s, {row.batch_ms:.1f} ms a batch"
             )
         return rows
 
-    def _repeat(self, target: Target) -> None:
+    def _repeat(self, target: Target, split: Split | None) -> None:
         settings, most = self._settings, self._plan.most_connections
         with running(target) as server:
             idle = footprint(server.members())
             stretches = Stretches(target, server, settings, self._tell)
             rows = []
-            for protocol in server.launch.dialects:
-                stretches.warm(protocol)
-                for connections in self._plan.connections if protocol == "v1" else self._plan.judged:
-                    is_long = protocol == "v1" and connections in self._plan.judged
-                    seconds = settings.duration_s if is_long else settings.side_duration_s
-                    rows.append(stretches.closed(protocol, connections, seconds))
+            with self._limit_beside(target, split) as beside:
+                for protocol in server.launch.dialects:
+                    stretches.warm(protocol)
+                    for connections in self._plan.connections if protocol == "v1" else self._plan.judged:
+                        is_long = protocol == "v1" and connections in self._plan.judged
+                        seconds = settings.duration_s if is_long else settings.side_duration_s
+                        beside(protocol, connections)
+                        rows.append(stretches.closed(protocol, connections, seconds))
+                        beside(protocol, connections)
             if target.entrant.has_open_loop:
                 capacity = next(row for row in rows if row.protocol == "v1" and row.connections == most)
                 rate = settings.open_share * capacity.measured.load.requests_per_s
@@ -198,3 +209,25 @@ class Campaign:
             f"round {start.repetition}  {start.entrant} {start.model}  cold {start.cold_start_s:.2f} s, "
             f"idle {idle.pss_mib:.0f} MiB PSS, then {loaded.pss_mib:.0f}"
         )
+
+    @contextlib.contextmanager
+    def _limit_beside(self, target: Target, split: Split | None) -> Iterator[Callable[[str, int], None]]:
+        """Gives what measures the limit of ours once, for the stretch with that protocol and that many connections: the
+        machine's own speed changes within minutes. Peers have none beside them.
+        """
+        entrant, model = target.entrant, target.model
+        if split is None or not entrant.is_ours:
+            yield lambda protocol, connections: None
+            return
+        with processes.offline(self._assets, model, entrant.engine, entrant.tolerance) as loop:
+
+            def measure(protocol: str, connections: int) -> None:
+                taken = self._plan.one_image if connections == 1 else split
+                found = loop.measure(taken, self._settings.beside_duration_s)
+                row = LimitRow(target.repetition, limit_of(entrant), model, **found)
+                self.offline.append(dataclasses.replace(row, protocol=protocol, connections=connections))
+                self._tell(
+                    f"round {target.repetition}  {row.name} {model} {row.images_per_s:.1f} images/s, {row.batch_ms:.1f} ms a batch"
+                )
+
+            yield measure

@@ -1,8 +1,9 @@
 """The limit: files -> classes in one process without a server, as fast as any split of the cores gives it.
 
-`python -m bench.predictor.offline FOLDER MODEL SECONDS TOLERANCE ENGINE SPLITS`, run by `processes.py`; prints JSON.
-ENGINE are the predictor's settings as JSON, such as {"precision": "bf16"}, or "plain" for what the peers call. SPLITS is a
-list of [workers, threads, batch]: so many threads, each with so many of torch's, take the next so many files.
+`python -m bench.predictor.offline FOLDER MODEL TOLERANCE ENGINE`, run by `processes.py`. ENGINE are the predictor's settings as
+JSON, such as {"precision": "bf16"}, or "plain" for what the peers call. It prints a line once its answers are right, then
+answers each line [[workers, threads, batch], seconds] on its standard input with what it measured, as JSON: so many threads,
+each with so many of torch's, take the next so many files. Between the lines it waits, so that a server can be measured in turn.
 """
 
 import json
@@ -88,17 +89,17 @@ def measure(answer: Answer, files: Sequence[bytes], split: Sequence[int], second
 def main() -> None:
     from bench.predictor.weights import reference
 
-    folder, model, seconds, tolerance, engine, splits = sys.argv[1:]
+    folder, model, tolerance, engine = sys.argv[1:]
     files = [file.read_bytes() for file in sorted(Path(folder, "photos").glob("*.jpg"))]
     answer = plain(Path(folder, model)) if engine == "plain" else ours(Path(folder, model), json.loads(engine))
     judge = Judge(reference(Path(folder, model)), float(tolerance))
     for number, file in enumerate(files):
         if problem := judge.problem(number, answer([file], 1)[0]):
             sys.exit(f"photo {number}: {problem}")
-    rows = []
-    for split in json.loads(splits):
-        rows.append({"split": split, **measure(answer, files, split, float(seconds))})
-    json.dump(rows, sys.stdout)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        split, seconds = json.loads(line)
+        print(json.dumps({"split": split, **measure(answer, files, split, seconds)}), flush=True)
 
 
 if __name__ == "__main__":

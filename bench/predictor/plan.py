@@ -25,6 +25,7 @@ class Settings:
     side_duration_s: float
     sweep_duration_s: float
     limit_duration_s: float
+    beside_duration_s: float
     warmup_s: float
     open_share: float
     foreign_cores: float

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from bench.predictor.plan import Entrant, Plan, limit_of
-from bench.predictor.rows import FloorRow, Rows, Start
+from bench.predictor.rows import FloorRow, LimitRow, Rows, Start
 
 CONVOLUTIONAL = "resnet18"
 STARTED = "ours-eager"
@@ -63,12 +63,13 @@ class _Figures:
         return which(found) if found else None
 
     def vs_limit(self, entrant: Entrant, model: str) -> list[list[float]]:
-        """At each judged load in each protocol."""
+        """At each judged load in each protocol, beside the offline loops right before and after it."""
+        name = limit_of(entrant)
         return [
             [
-                speed / max(limit)
+                speed / statistics.mean(row.images_per_s for row in limit)
                 for number in self._numbers
-                if (limit := self._limits(number, limit_of(entrant), model))
+                if (limit := self._limits(number, name, model, protocol, connections))
                 for speed in self._speeds(number, {entrant.name}, model, connections, protocol)
             ]
             for connections in self._plan.judged
@@ -92,10 +93,10 @@ class _Figures:
         name = limit_of(entrant)
         return [
             [
-                row.measured.load.p50_ms / min(alone)
+                row.measured.load.p50_ms / statistics.mean(limit.batch_ms for limit in alone)
                 for row in self._rows.stretches
                 if (row.entrant, row.model, row.connections, row.protocol) == (entrant.name, model, 1, protocol)
-                if (alone := self._alone(row.repetition, name, model))
+                if (alone := self._limits(row.repetition, name, model, protocol, 1))
             ]
             for protocol in self._protocols(entrant, model)
         ]
@@ -147,19 +148,11 @@ class _Figures:
             and protocol in (None, row.protocol)
         ]
 
-    def _limits(self, number: int, name: str, model: str) -> list[float]:
-        return [
-            row.images_per_s
-            for row in self._rows.limits
-            if (row.repetition, row.name, row.model) == (number, name, model)
-        ]
-
-    def _alone(self, number: int, name: str, model: str) -> list[float]:
-        return [
-            row.batch_ms
-            for row in self._rows.limits
-            if (row.repetition, row.name, row.model) == (number, name, model) and row.split[0] == row.split[2] == 1
-        ]
+    def _limits(self, number: int, name: str, model: str, protocol: str, connections: int) -> list[LimitRow]:
+        """Those beside one stretch."""
+        wanted = (number, name, model, protocol, connections)
+        rows = self._rows.limits
+        return [row for row in rows if (row.repetition, row.name, row.model, row.protocol, row.connections) == wanted]
 
 
 def line(figures: dict[str, float]) -> str:

@@ -56,7 +56,9 @@ class FloorRow:
 
 @dataclass(frozen=True)
 class LimitRow:
-    """An offline loop. `name` is that of `plan.limit_of`."""
+    """An offline loop, right before or right after a stretch of load. `name` is that of `plan.limit_of`; where it stands alone it
+    has no protocol.
+    """
 
     repetition: int
     name: str
@@ -65,6 +67,8 @@ class LimitRow:
     images_per_s: float
     batch_ms: float
     foreign_cores: float
+    protocol: str = ""
+    connections: int = 0
 
 
 @dataclass(frozen=True)

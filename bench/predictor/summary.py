@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.harness.footprint import Footprint
 from bench.predictor.plan import Entrant
-from bench.predictor.rows import LimitRow, Rows, Stretch
+from bench.predictor.rows import Rows, Stretch
 
 LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
 
@@ -125,17 +125,14 @@ def _process(
 
 
 def limits(rows: Rows) -> list[Limit]:
-    """One for each limit and network."""
+    """One for each limit and network: the medians at its best split, and of one image at a time."""
     found = []
     for name, model in dict.fromkeys((row.name, row.model) for row in rows.limits):
         some = [row for row in rows.limits if (row.name, row.model) == (name, model)]
-        best: dict[int, LimitRow] = {}
-        alone: dict[int, float] = {}
-        for row in some:
-            if row.repetition not in best or row.images_per_s > best[row.repetition].images_per_s:
-                best[row.repetition] = row
-            if row.split[0] == row.split[2] == 1:
-                alone[row.repetition] = min(row.batch_ms, alone.get(row.repetition, row.batch_ms))
-        speed, one_image = _middle((row.images_per_s for row in best.values()), 2), _middle(alone.values())
-        found.append(Limit(name, model, next(iter(best.values())).split, speed, one_image))
+        speeds = {
+            tuple(one.split): _middle((row.images_per_s for row in some if row.split == one.split), 2) for one in some
+        }
+        split = max(speeds, key=lambda taken: speeds[taken])
+        alone = [row.batch_ms for row in some if row.split[0] == row.split[2] == 1]
+        found.append(Limit(name, model, list(split), speeds[split], _middle(alone)))
     return found

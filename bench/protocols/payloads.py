@@ -10,6 +10,7 @@ from typing import Any
 from bench.harness.launch import JSON, Dialect
 
 BINARY_SHAPE = (1, 3, 224, 224)
+READY = "/v2/health/ready"
 
 
 def v2_body(row: list[float]) -> bytes:

@@ -4,7 +4,7 @@
 
 from bench.harness.launch import Launch, Place
 from bench.predictor import dialects
-from bench.protocols.payloads import v2
+from bench.protocols.payloads import READY, v2
 
 
 def launch(place: Place) -> Launch:
@@ -16,6 +16,6 @@ def launch(place: Place) -> Launch:
         argv.append("--model=bench.models.images.kserve_model:Photos")
         environment = dialects.environment(place) | {"BENCH_POOL_THREADS": str(place.point["pool_threads"])}
         # In V2 a file as BYTES is 500: the SDK takes whatever it is for text in UTF-8.
-        return Launch(argv, dialects.v1(f"/v1/models/{dialects.MODEL}:predict"), environment, grpc_port)
+        return Launch(argv, dialects.v1(f"/v1/models/{dialects.MODEL}:predict"), environment, grpc_port, READY)
     argv.append(f"--model=bench.models.{name}:{name.title()}")
-    return Launch(argv, {name: v2(f"/v2/models/{name}/infer")}, grpc_port=grpc_port)
+    return Launch(argv, {name: v2(f"/v2/models/{name}/infer")}, grpc_port=grpc_port, ready=READY)

@@ -6,7 +6,7 @@ import json
 
 from bench.harness.launch import Launch, Place
 from bench.predictor import dialects
-from bench.protocols.payloads import v2
+from bench.protocols.payloads import READY, v2
 
 BATCH_WAIT_S = {"tiny": 0.001, "images": 0.01}
 
@@ -36,5 +36,5 @@ def launch(place: Place) -> Launch:
     (place.folder / "model-settings.json").write_text(json.dumps(model))
     argv = [str(place.python.with_name("mlserver")), "start", str(place.folder)]
     if is_images:
-        return Launch(argv, dialects.v2_json(), dialects.environment(place))
-    return Launch(argv, {"tiny": v2("/v2/models/tiny/infer")})
+        return Launch(argv, dialects.v2_json(), dialects.environment(place), ready=READY)
+    return Launch(argv, {"tiny": v2("/v2/models/tiny/infer")}, ready=READY)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.harness.launch import Launch, Place
 from bench.predictor import dialects, engines
-from bench.protocols.payloads import v2
+from bench.protocols.payloads import READY, v2
 
 KEYS = "keys.json"
 RATE_LIMIT = "1000000000/minute by=key operation=predict"
@@ -26,7 +26,7 @@ def launch(place: Place) -> Launch:
     argv = [str(place.python), "-m", module, f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
     if place.workload == "images":
         options = {"model_name": dialects.MODEL} | engines.options(place.model or place.folder, place.point)
-        return Launch(argv + _options(options), dialects.v1_and_v2(), grpc_port=grpc_port)
+        return Launch(argv + _options(options), dialects.v1_and_v2(), grpc_port=grpc_port, ready=READY)
     name = place.workload
     argv += [f"--model-name={name}", f"--task=bench/models/{name}.py:{name.title()}"]
     argv += _options(point)
@@ -34,7 +34,7 @@ def launch(place: Place) -> Launch:
     if around == "everything":
         headers["X-API-Key"] = _key(place)
         argv += [f"--access-keys-file={place.folder / KEYS}", f"--rate-limit={RATE_LIMIT}", "--request-log=all"]
-    return Launch(argv, {name: v2(f"/v2/models/{name}/infer", headers)}, grpc_port=grpc_port)
+    return Launch(argv, {name: v2(f"/v2/models/{name}/infer", headers)}, grpc_port=grpc_port, ready=READY)
 
 
 def _key(place: Place) -> str:
