@@ -88,6 +88,14 @@ class Predictor:
             time.sleep(0.05)
         return self
 
+    def until_logged(self, words: str, times: int = 1) -> list[str]:
+        """The lines with these words; a log's line may come after the answer that it is about."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found := [line for line in self.lines if words in line]) < times:
+            assert time.monotonic() < deadline, f"{words!r} was not logged {times} times: {self.stderr()}"
+            time.sleep(0.05)
+        return found
+
     def exit_code(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._reader.join(10)

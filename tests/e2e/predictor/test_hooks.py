@@ -61,7 +61,7 @@ def test_of_many_callers_only_the_one_with_the_bad_row_is_failed_and_learns_the_
     error = answers[7].json()["error"]
     assert error.startswith("the model cats failed in predict at words.py, line ")
     assert "Traceback" not in answers[7].text
-    assert '"hook": "predict"' in words.stderr()
+    assert words.until_logged('"hook": "predict"')
 
 
 def test_its_metadata_is_what_the_class_says(words):

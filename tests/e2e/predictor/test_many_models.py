@@ -349,7 +349,7 @@ def test_models_that_cannot_be_loaded_say_why_and_harm_nobody(serve, folders, tm
     client.close()
     assert not canary.exists()
     assert not (tmp_path / "escaped").exists()
-    assert predictor.stderr().count('"message": "load failed"') == len(BAD)
+    assert len(predictor.until_logged('"message": "load failed"', len(BAD))) == len(BAD)
     assert "Traceback" not in predictor.stderr()
 
 

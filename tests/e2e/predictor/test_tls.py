@@ -88,9 +88,7 @@ def test_both_listeners_speak_tls_and_a_new_certificate_needs_no_restart(serve, 
     assert over_http(predictor, authority).status_code == 200
     assert over_grpc(predictor, authority)
     (tmp_path / "tls.crt").write_bytes(b"-----BEGIN CERTIFICATE-----")
-    while "the last one is still" not in predictor.stderr():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    assert predictor.until_logged("the last one is still")
     assert {common_name(port, authority) for port in ports} == {"second"}
     predictor.process.terminate()
     assert predictor.exit_code() == ExitCode.OK

@@ -117,7 +117,7 @@ def test_a_worker_that_stands_still_or_crashes_is_replaced(serve, number):
     assert min(before) not in until_answered_by(predictor, before)
     assert workers_of(predictor) & before == {max(before)}
     words = "gives no sign of life" if number == signal.SIGSTOP else "a worker ended"
-    assert words in predictor.stderr()
+    assert predictor.until_logged(words)
 
 
 def test_a_forward_pass_that_is_longer_than_the_time_for_signs_of_life_is_answered(serve):
@@ -147,7 +147,7 @@ def test_a_worker_whose_model_hangs_says_so_answers_503_and_is_replaced(serve):
     assert (answer.status_code, answer.json()["code"]) == (503, "MODEL_NOT_READY")
     assert answer.headers["connection"] == "close"
     until_answered_by(predictor, before)
-    assert "the model cats has answered nothing for 2 s" in predictor.stderr()
+    assert predictor.until_logged("the model cats has answered nothing for 2 s")
     assert len(workers_of(predictor) & before) == 1
 
 
