@@ -1,5 +1,5 @@
 """Requests of many callers in one forward pass, without ever mixing them up: `Batcher`. Knows no protocol and no model."""
 
-from moorage_predictor.batching.queue import DEFAULT_PRIORITY, LAST_PRIORITY, Aside, Batcher, BatchLimits, Observe, Turn
+from moorage_predictor.batching.queue import DEFAULT_PRIORITY, LAST_PRIORITY, Aside, Batcher, BatchLimits, Observe
 
-__all__ = ["DEFAULT_PRIORITY", "LAST_PRIORITY", "Aside", "BatchLimits", "Batcher", "Observe", "Turn"]
+__all__ = ["DEFAULT_PRIORITY", "LAST_PRIORITY", "Aside", "BatchLimits", "Batcher", "Observe"]

@@ -10,12 +10,11 @@ of the event loop. `max_queue_delay_s` is for models whose cost hardly grows wit
 import asyncio
 import logging
 import math
-import threading
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from time import monotonic, perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from moorage_predictor.errors import ModelFault, Overloaded
@@ -24,8 +23,7 @@ from moorage_predictor.telemetry.record import CURRENT, Batch
 _log = logging.getLogger(__name__)
 
 Payload = TypeVar("Payload")
-_In = TypeVar("_In", contravariant=True)
-_Out = TypeVar("_Out", covariant=True)
+_Payload = TypeVar("_Payload", contravariant=True)
 Outcome = Sequence[Any]
 """For each item, in order, its result, or the exception that is its own fault."""
 
@@ -40,23 +38,10 @@ Observe = Callable[[int, float, float, int], None]
 """Told of each batch: rows, how long its items waited together, how long it ran, items."""
 
 
-class Turn(Protocol[_Out]):
-    """What a batch in work can ask of the queue, in any thread."""
+class Run(Protocol[_Payload]):
+    """Works on one batch. `alone`: no other batch runs or waits, so it may take the whole machine."""
 
-    @property
-    def alone(self) -> bool:
-        """Now no other batch runs or waits, so it may take the whole machine."""
-
-    def join(self) -> Sequence[_Out]:
-        """What has come meanwhile and still has room in the batch. It belongs to the batch from now on: its results come after
-        those of the others.
-        """
-
-
-class Run(Protocol[_In]):
-    """Works on one batch."""
-
-    def __call__(self, payloads: Sequence[_In], turn: Turn[_In], /) -> Awaitable[Outcome]: ...
+    def __call__(self, payloads: Sequence[_Payload], *, alone: bool) -> Awaitable[Outcome]: ...
 
 
 @dataclass(frozen=True)
@@ -121,44 +106,19 @@ class Aside:
         return True
 
 
-class _Work(Generic[Payload]):
-    """One batch in work: the turn that it was given."""
-
-    def __init__(
-        self, queue: "Batcher[Payload]", key: Hashable, items: list[Item[Payload]], may_grow: bool = True
-    ) -> None:
-        self._queue = queue
-        self.key = key
-        self.items = items
-        self.together = Batch(sum(item.rows for item in items))
-        self.may_grow = may_grow
-        self.waited_s = 0.0
-
-    @property
-    def alone(self) -> bool:
-        return self._queue.running == 1 and not self._queue.waiting
-
-    def join(self) -> list[Payload]:
-        return [item.payload for item in self._queue.join(self)]
-
-    def enter(self, items: list[Item[Payload]]) -> None:
-        """They leave the queue."""
-        now, left = perf_counter_ns(), monotonic()  # which is the loop's clock
-        for item in items:
-            self.waited_s += max(0.0, left - item.since)
-            if item.record is not None:
-                item.record.enter(self.together, now)
-
-
 class Batcher(Generic[Payload]):
     """One model's queue and the batches in work."""
 
-    def __init__(self, run: Run[Payload], limits: BatchLimits) -> None:
+    def __init__(
+        self, run: Run[Payload], limits: BatchLimits, company_comes: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`company_comes`: whether a batch that is not full had better wait, because more rows are being prepared and no
+        core is idle meanwhile. `look` is to be called when it may have become false without a `submit`.
+        """
         self._run = run
+        self._company_comes = company_comes
         self._limits = limits
         self.observe: Observe = lambda rows, waited_s, run_s, items: None
-        self._taking = threading.Lock()
-        """Held by who changes what follows, which is the loop or a batch in work that takes more."""
         self._buckets: dict[Hashable, Bucket[Payload]] = {}
         self._rows: dict[Hashable, int] = {}
         self._waiting = 0
@@ -197,8 +157,7 @@ class Batcher(Generic[Payload]):
             Overloaded: the queue is full.
         """
         if self._waiting and self._waiting + rows > self._limits.max_queue_size:
-            with self._taking:
-                self._forget_done()
+            self._forget_done()
             if self._waiting and self._waiting + rows > self._limits.max_queue_size:
                 raise self.refusal()
         loop = asyncio.get_running_loop()
@@ -207,10 +166,9 @@ class Batcher(Generic[Payload]):
             self._aside = None
             self._running -= 1
         self._arrivals += 1
-        with self._taking:
-            heappush(self._buckets.setdefault(key, []), (priority, self._arrivals, item))
-            self._rows[key] = self._rows.get(key, 0) + rows
-            self._waiting += rows
+        heappush(self._buckets.setdefault(key, []), (priority, self._arrivals, item))
+        self._rows[key] = self._rows.get(key, 0) + rows
+        self._waiting += rows
         self._schedule(loop)
         return item.future
 
@@ -230,7 +188,7 @@ class Batcher(Generic[Payload]):
         if seconds:
             self._done(1, 0.0, seconds, 1)
         # After its caller, who may have found that the row must be queued.
-        asyncio.get_running_loop().call_soon(self._look)
+        asyncio.get_running_loop().call_soon(self.look)
 
     def refusal(self, before: int = 0) -> Overloaded:
         """What one more is told: to come again when those that wait now, and so many before the queue, have been served."""
@@ -238,18 +196,8 @@ class Batcher(Generic[Payload]):
         seconds = rows * self._seconds_per_row / self._limits.workers
         return Overloaded(f"{rows} rows wait for the model; try again", max(1, math.ceil(seconds)))
 
-    def join(self, work: _Work[Payload]) -> list[Item[Payload]]:
-        """More for a batch in work, as far as it has room. Called in any thread."""
-        with self._taking:
-            if not work.may_grow or work.key not in self._buckets:
-                return []
-            items = self._take(work.key, self._limits.max_batch_size - work.together.rows, empty=False)
-            work.items += items
-            work.together.rows += sum(item.rows for item in items)
-        work.enter(items)
-        return items
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """What was waited for may not come."""
         if self._buckets:
             self._schedule(asyncio.get_running_loop())
 
@@ -274,33 +222,25 @@ class Batcher(Generic[Payload]):
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        while (free := self._limits.workers - self._running) > 0:
-            with self._taking:
-                work = self._next(free, loop)
-            if work is None:
+        while self._buckets and (free := self._limits.workers - self._running) > 0:
+            now = loop.time()
+            starts, _, key = min(
+                ((self._starts(key, now), bucket[0][:2], key) for key, bucket in self._buckets.items()),
+                key=lambda found: found[:2],
+            )
+            if starts > now:
+                self._timer = loop.call_at(starts, self._dispatch, context=self._context)
                 return
-            if work.items:
+            waits = self._company_comes()
+            if waits and self._rows[key] < self._limits.max_batch_size:
+                return
+            batch = self._take(key, 1 if waits else free)
+            if batch:
                 self._running += 1
-                work.enter(work.items)
-                task = loop.create_task(self._work(work))
+                alone = self._running == 1 and not self._waiting
+                task = loop.create_task(self._work(batch, alone))
                 self._tasks.add(task)  # a loop holds its tasks weakly
                 task.add_done_callback(self._tasks.discard)
-
-    def _next(self, free: int, loop: asyncio.AbstractEventLoop) -> _Work[Payload] | None:
-        """The batch that may start now, one of so many; without items, if nobody wants them any more. None: none may."""
-        if not self._buckets:
-            return None
-        now = loop.time()
-        starts, _, key = min(
-            ((self._starts(key, now), bucket[0][:2], key) for key, bucket in self._buckets.items()),
-            key=lambda found: found[:2],
-        )
-        if starts > now:
-            self._timer = loop.call_at(starts, self._dispatch, context=self._context)
-            return None
-        # An equal share for each free worker, as far as one batch may hold it.
-        most = min(self._limits.max_batch_size, math.ceil(self._rows[key] / free))
-        return _Work(self, key, self._take(key, most))
 
     def _starts(self, key: Hashable, now: float) -> float:
         """When a batch of this key may start; 0 if now."""
@@ -310,40 +250,45 @@ class Batcher(Generic[Payload]):
         starts = self._buckets[key][0][2].since + delay
         return starts if starts > now else 0.0
 
-    def _take(self, key: Hashable, most: int, empty: bool = True) -> list[Item[Payload]]:
-        """The first of this key, of so many rows; the first one may have more if its batch is still empty."""
+    def _take(self, key: Hashable, free: int) -> list[Item[Payload]]:
+        """The next batch of this key: an equal share of it for each free worker, as far as one batch may hold it."""
         bucket = self._buckets[key]
-        taken: list[Item[Payload]] = []
+        most = min(self._limits.max_batch_size, math.ceil(self._rows[key] / free))
+        batch: list[Item[Payload]] = []
         rows = 0
         while bucket:
             item = bucket[0][2]
-            wanted = not item.future.done()
-            if wanted and rows + item.rows > most and (taken or not empty):
+            if batch and not item.future.done() and rows + item.rows > most:
                 break
             heappop(bucket)
             self._rows[key] -= item.rows
             self._waiting -= item.rows
-            if wanted:
-                taken.append(item)
+            if not item.future.done():
+                batch.append(item)
                 rows += item.rows
         if not bucket:
             del self._buckets[key], self._rows[key]
-        return taken
+        return batch
 
-    async def _work(self, work: _Work[Payload]) -> None:
-        started = perf_counter()
+    async def _work(self, batch: list[Item[Payload]], alone: bool) -> None:
+        loop = asyncio.get_running_loop()
+        taken, started = loop.time(), perf_counter()
+        rows = sum(item.rows for item in batch)
+        together, now = Batch(rows), perf_counter_ns()
+        for item in batch:
+            if item.record is not None:
+                item.record.enter(together, now)
         try:
-            await self._compute(work)
+            await self._compute(batch, alone)
         finally:
             seconds = perf_counter() - started
             self._running -= 1
-            with self._taking:
-                work.may_grow = False
-            for item in work.items:
+            for item in batch:
                 if not item.future.done():  # the loop is ending
                     item.future.cancel()
-            self._done(work.together.rows, work.waited_s, seconds, len(work.items))
-            self._look()
+            self._done(rows, sum(taken - item.since for item in batch), seconds, len(batch))
+            if self._buckets:
+                self._schedule(loop)
 
     def _done(self, rows: int, waited_s: float, seconds: float, items: int) -> None:
         self._had_company = items > 1
@@ -351,22 +296,21 @@ class Batcher(Generic[Payload]):
         self._seconds_per_row += (newest - self._seconds_per_row) * (_NEWEST if self._seconds_per_row else 1)
         self.observe(rows, waited_s, seconds, items)
 
-    async def _compute(self, work: _Work[Payload]) -> None:
-        items = work.items
+    async def _compute(self, batch: list[Item[Payload]], alone: bool) -> None:
         try:
-            outcome = await self._run([item.payload for item in items], work)
-            if len(outcome) != len(items):
-                raise ModelFault(f"{len(items)} requests went into one batch, {len(outcome)} answers came out")
+            outcome = await self._run([item.payload for item in batch], alone=alone)
+            if len(outcome) != len(batch):
+                raise ModelFault(f"{len(batch)} requests went into one batch, {len(outcome)} answers came out")
         except Exception as error:  # noqa: BLE001 - handed to whom it concerns
-            if len(items) == 1:
-                _settle(items[0], error)
+            if len(batch) == 1:
+                _settle(batch[0], error)
                 return
-            _log.info("a batch failed; its requests run one by one", extra={"requests": len(items)})
-            for item in items:
+            _log.info("a batch failed; its requests run one by one", extra={"requests": len(batch)})
+            for item in batch:
                 if not item.future.done():
-                    await self._compute(_Work(self, work.key, [item], may_grow=False))
+                    await self._compute([item], False)
             return
-        for item, result in zip(items, outcome, strict=True):
+        for item, result in zip(batch, outcome, strict=True):
             _settle(item, result)
 
     def _forget_done(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
-from moorage_predictor.batching import Batcher, BatchLimits, Observe, Turn
+from moorage_predictor.batching import Batcher, BatchLimits, Observe
 from moorage_predictor.telemetry.record import CURRENT
 from moorage_predictor.wire.merge import NotByRowsError, company, merged, parted
 from moorage_predictor.wire.messages import Types
@@ -61,7 +61,7 @@ class Batched:
         answer: Answer = await self._batcher.submit(request, rows, key, priority)
         return answer
 
-    async def _run(self, payloads: Sequence[_Request], _turn: Turn[_Request]) -> Sequence[Any]:
+    async def _run(self, payloads: Sequence[_Request], *, alone: bool) -> Sequence[Any]:
         if len(payloads) == 1:
             work, context = self._call(*payloads[0][:3]), payloads[0].context
             return [await (work if context is None else context.run(asyncio.ensure_future, work))]

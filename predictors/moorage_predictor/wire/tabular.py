@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from moorage.api.predictor import PredictorSettings
-from moorage_predictor.batching import Batcher, Turn
+from moorage_predictor.batching import Batcher
 from moorage_predictor.batching.queue import Run
 from moorage_predictor.errors import InvalidInput, Overloaded
 from moorage_predictor.tasks.tabular import Explained, Prediction, TabularModel
@@ -148,7 +148,7 @@ def _runs(model: TabularModel, pool: ThreadPoolExecutor) -> Run[Table]:
     def work(tables: Sequence[Table]) -> list[Prediction]:
         return model.predict(Table.joined(tables)).parted([len(table) for table in tables])
 
-    async def run(payloads: Sequence[Table], _turn: Turn[Table]) -> Sequence[Any]:
+    async def run(payloads: Sequence[Table], *, alone: bool) -> Sequence[Any]:
         return await asyncio.get_running_loop().run_in_executor(pool, work, payloads)
 
     return run

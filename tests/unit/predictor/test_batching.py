@@ -22,9 +22,9 @@ class Model:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, payloads, turn):
+    async def __call__(self, payloads, *, alone):
         self.batches.append(list(payloads))
-        self.alone.append(turn.alone)
+        self.alone.append(alone)
         await self.open.wait()
         if any(payload == "poison" for payload in payloads):
             raise ValueError("poison")
@@ -65,27 +65,21 @@ class TestBatches:
         assert await asyncio.gather(first, *others) == [2, 4, 6]
         assert model.batches == [[1], [2, 3]]
 
-    async def test_a_batch_in_work_takes_who_has_come_meanwhile_as_far_as_there_is_room(self):
-        model, turns_of = Model(), []
-
-        async def run(payloads, turn):
-            turns_of.append(turn)
-            found = await model(payloads, turn)
-            joined = await asyncio.to_thread(turn.join)  # as a batch in a thread does
-            return found + [payload * 2 for payload in joined]
-
-        queue = Batcher(run, BatchLimits(4, 1000))
-        model.open.clear()
-        first = queue.submit(1)
+    async def test_a_batch_that_is_not_full_waits_while_company_is_prepared(self):
+        model, coming = Model(), [True]
+        queue = Batcher(model, BatchLimits(3, 1000, workers=2), lambda: coming[0])
+        first = [queue.submit(number) for number in (1, 2)]
         await turns()
-        gone, others = queue.submit(9), [queue.submit(number, priority=6 - number) for number in (2, 3, 4, 5)]
-        other_shape = queue.submit(6, key="other")
-        gone.cancel()
-        model.open.set()
-        assert await asyncio.gather(first, *others, other_shape) == [2, 4, 6, 8, 10, 12]
-        assert model.batches == [[1], [2], [6]], "5, 4 and 3 joined the first: it had room for three"
-        assert [turn.join() for turn in turns_of] == [[], [], []], "a batch that has ended takes nobody"
-        assert (queue.waiting, queue.running) == (0, 0)
+        assert model.batches == []
+        third = queue.submit(3)
+        await turns()
+        assert model.batches == [[1, 2, 3]]
+        fourth = queue.submit(4)
+        await turns()
+        coming[0] = False  # what was awaited could not be read
+        queue.look()
+        assert await asyncio.gather(*first, third, fourth) == [2, 4, 6, 8]
+        assert model.batches == [[1, 2, 3], [4]]
 
     async def test_a_batch_holds_at_most_so_many_rows_and_not_calls(self):
         model = Model()
@@ -109,7 +103,7 @@ class TestBatches:
     async def test_no_batch_runs_in_the_context_of_a_request(self, delay):
         found = []
 
-        async def run(payloads, turn):
+        async def run(payloads, *, alone):
             found.append(CALLER.get())
             return payloads
 
@@ -125,11 +119,7 @@ class TestBatches:
     async def test_idle_workers_share_what_waits(self):
         model = Model()
         queue = batcher(model, workers=2)
-        model.open.clear()
-        waiting = [queue.submit(number) for number in range(6)]
-        await turns()
-        model.open.set()
-        await asyncio.gather(*waiting)
+        await asyncio.gather(*(queue.submit(number) for number in range(6)))
         assert model.batches == [[0, 1, 2], [3, 4, 5]]
         assert model.alone == [False, False]
 
@@ -189,27 +179,8 @@ class TestFaults:
         assert isinstance(answers[1], ValueError)
         assert model.batches == [[1, "poison", 2], [1], ["poison"], [2]]
 
-    async def test_who_joined_a_batch_that_fails_runs_by_itself_too(self):
-        model = Model()
-
-        async def run(payloads, turn):
-            await model.open.wait()
-            return await model([*payloads, *turn.join()], turn)
-
-        queue = batcher(run)
-        model.open.clear()
-        first = queue.submit(1)
-        await turns()
-        others = [queue.submit(one) for one in ("poison", 2)]
-        model.open.set()
-        assert await first == 2
-        answers = await asyncio.gather(*others, return_exceptions=True)
-        assert isinstance(answers[0], ValueError)
-        assert answers[1] == 4
-        assert model.batches == [[1, "poison", 2], [1], ["poison"], [2]]
-
     async def test_answers_that_cannot_be_told_apart_are_given_to_nobody(self):
-        async def loses_one(payloads, turn):
+        async def loses_one(payloads, *, alone):
             return payloads[1:]
 
         queue = batcher(loses_one)
@@ -298,7 +269,7 @@ async def test_what_is_observed_adds_up():
     delay=st.sampled_from([0.0, 0.001]),
 )
 def test_every_answer_is_its_own_callers_whatever_the_others_do(arrivals, size, workers, delay):
-    async def model(payloads, turn):
+    async def model(payloads, *, alone):
         assert len({key for _, key, _ in payloads}) == 1
         assert len(payloads) == 1 or sum(rows for _, _, rows in payloads) <= size
         await asyncio.sleep(0)

@@ -11,7 +11,6 @@ from PIL import Image
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.engine.inspection import Inspected, Tokens
-from moorage_predictor.engine.split import Split
 from moorage_predictor.errors import ImageInvalid, Overloaded
 from moorage_predictor.tasks.image_classification import EncodedImages, ImageClassifier, Limits, PreparedImages
 from moorage_predictor.tasks.image_classification.asked import Asked, Attention
@@ -171,53 +170,22 @@ async def test_when_images_abound_each_pass_has_a_core_and_no_pass_too_many_rows
     assert {threads for rows, threads in network.batches[1:-1]} == {1}
 
 
-async def test_a_batch_takes_who_has_come_while_its_images_were_read(make, network):
+@pytest.mark.parametrize("comes", [True, False], ids=["it comes", "it cannot be read"])
+async def test_while_the_only_core_decodes_another_image_a_batch_waits_for_it(make, network, comes):
     stages, decoded = make(cores=1), threading.Event()
 
     def slow():
         assert decoded.wait(10)
-        return images(1)()
+        return images(2)() if comes else EncodedImages((b"no image",))
 
-    bad = EncodedImages((b"no image",))
-    stages.batcher.resize(1)
-    calls = [asyncio.ensure_future(stages.classify(one)) for one in (slow, slow)]
-    await until(lambda: stages.batcher.running)
-    calls += [asyncio.ensure_future(stages.classify(one)) for one in (images(2), lambda: bad, images(3, 4))]
-    await until(lambda: stages.batcher.waiting == 3)
+    calls = [asyncio.ensure_future(stages.classify(one)) for one in (images(1), slow)]
+    await until(lambda: stages.batcher.waiting)
+    await asyncio.sleep(0.05)
+    assert network.batches == []
     decoded.set()
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert [best(answer) for index, answer in enumerate(answers) if index != 3] == [[1], [1], [2], [3, 4]]
-    assert isinstance(answers[3], ImageInvalid)
-    assert network.batches == [(3, 1), (2, 1)], "of the last request the images come once both are prepared"
-
-
-async def test_who_goes_while_its_batch_reads_another_is_neither_read_nor_computed(make, network):
-    stages, decoded = make(cores=1), threading.Event()
-
-    def slow():
-        assert decoded.wait(10)
-        return images(1)()
-
-    calls = [asyncio.ensure_future(stages.classify(one)) for one in (slow, lambda: pytest.fail("read"))]
-    await until(lambda: stages.batcher.running)
-    await until(lambda: not stages.batcher.waiting)
-    calls[1].cancel()
-    await asyncio.sleep(0)
-    decoded.set()
-    assert best(await calls[0]) == [1]
-    assert network.batches == [(1, 1)]
-
-
-async def test_a_pass_on_several_cores_has_its_images_prepared_on_as_many(make, network):
-    stages, both = make(cores=2), threading.Barrier(2, timeout=10)
-    stages.split = Split(workers=1, threads=2, cores=2)
-    stages.batcher.resize(1)
-
-    def beside():
-        both.wait()
-        return images(1)()
-
-    assert [best(one) for one in await asyncio.gather(*(stages.classify(beside) for _ in range(2)))] == [[1], [1]]
+    assert best(answers[0]) == [1]
+    assert network.batches == [(2 if comes else 1, 1)]
 
 
 async def test_no_batch_waits_for_the_further_images_of_a_request(make, network, encode, monkeypatch):
@@ -267,7 +235,7 @@ async def test_who_goes_while_waiting_is_not_computed(make, network):
     first = asyncio.ensure_future(stages.classify(images(1)))
     await until(lambda: network.batches)
     gone, stays = (asyncio.ensure_future(stages.classify(images(number, number))) for number in (2, 3))
-    await until(lambda: stages.batcher.waiting == 2)
+    await until(lambda: stages.batcher.waiting == 4)
     gone.cancel()
     network.open.set()
     assert [best(await one) for one in (first, stays)] == [[1], [3, 3]]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
-from moorage_predictor.batching import Batcher, BatchLimits, Turn
+from moorage_predictor.batching import Batcher, BatchLimits
 from moorage_predictor.tasks.custom.hooks import Hooks
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Stages:
             for start in range(0, len(alike), size):
                 yield key, alike[start : start + size]
 
-    async def _run(self, payloads: Sequence[list[Any]], _turn: Turn[list[Any]]) -> Sequence[list[Any]]:
+    async def _run(self, payloads: Sequence[list[Any]], *, alone: bool) -> Sequence[list[Any]]:
         rows = [row for piece in payloads for row in piece]
         results = await self._in_lane(lambda: self._hooks.predict(rows))
         found = iter(results)

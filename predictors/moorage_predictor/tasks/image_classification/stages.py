@@ -1,11 +1,10 @@
 """Images of many requests through one classifier, its stages side by side. Called by `wire/model.py`, on the event loop.
 
-    request -> queue -> a batch in a forward thread: read and prepare each, take who came meanwhile, forward, rank -> its own request
+    image -> prepare, in a decode thread -> queue -> forward and rank, a batch in a forward thread -> its own request
 
-A lone image passes no queue, and gets all cores for its forward pass. When images abound, several passes run at a time, as
-`engine.split` measured, and each prepares its own images with as many cores as it has: handing an image from thread to thread
-takes longer than one might think. Only the further images of a request, which one bad image among them fails as a whole, and
-what is asked for beside classes are prepared in decode threads.
+A lone image passes all stages in one thread, because handing it over takes longer than one might think, and gets all cores for its
+forward pass. When images abound, several passes run at a time, as `engine.split`
+measured; decode threads are as many as cores, because decoding and forward passes take turns on them anyway.
 """
 
 import asyncio
@@ -15,12 +14,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-import numpy as np
-
-from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits, Turn
+from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits
 from moorage_predictor.engine import split as splits
 from moorage_predictor.tasks.image_classification import preprocess
 from moorage_predictor.tasks.image_classification.asked import PLAIN, Asked
@@ -28,7 +24,6 @@ from moorage_predictor.tasks.image_classification.classifier import Classificati
 from moorage_predictor.tasks.image_classification.preprocess import Row
 from moorage_predictor.tasks.image_classification.room import Room
 from moorage_predictor.tasks.image_classification.types import Images
-from moorage_predictor.telemetry.record import CURRENT
 
 if TYPE_CHECKING:
     from moorage_predictor.engine.inspection import Pass
@@ -43,28 +38,11 @@ _IDLE_S: Final = 0.5
 """The cores are measured when no image has come for so long: not while somebody waits for the first answers."""
 
 
-Others = list[Callable[[], Row]]
-"""What prepares the further images of a request."""
-
-
 class Watched(NamedTuple):
     """A row of a request that wants more of its forward pass than the logits."""
 
     row: Row
     wanted: "Pass"
-
-
-class Unread:
-    """A request whose images are read when a forward pass is about to begin."""
-
-    __slots__ = ("found", "images", "record", "wanted")
-
-    def __init__(self, images: Callable[[], Images]) -> None:
-        self.images = images
-        self.record = CURRENT.get()
-        self.wanted = True
-        """Whether its caller still waits."""
-        self.found: Row | tuple[Row, Others] | Exception | None = None
 
 
 class Stages:
@@ -77,17 +55,18 @@ class Stages:
         self._most = limits.max_queue_size + cores * limits.max_batch_size
         self._inside = 0
         self._attention = Room()
+        self._decoding = 0
         self._decoders = ThreadPoolExecutor(cores, "decode", preprocess.on_one_core)
         # One more than there are cores, for a lone image that is still being decoded when others come.
         self._forwards = ThreadPoolExecutor(cores + 1, "forward", preprocess.on_one_core)
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
         limits = replace(limits, max_queue_size=sys.maxsize, workers=cores)
-        self.batcher: Batcher[Row | Watched | Unread] = Batcher(self._run, limits)
+        self.batcher: Batcher[Row | Watched] = Batcher(self._run, limits, self._company_comes)
 
     async def classify(
         self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY, asked: Asked = PLAIN
     ) -> Classification:
-        """The best classes of each image, and what else is asked for. `images` is called in another thread. Who is cancelled
+        """The best classes of each image, and what else is asked for. `images` is called in a decode thread. Who is cancelled
         is not computed.
 
         Raises:
@@ -98,16 +77,17 @@ class Stages:
         entered = 1
         try:
             await asyncio.sleep(0)  # who came in the same turn of the loop is company
+            if self._inside == 1 and asked is PLAIN and not self.batcher.running:
+                done = await self._lone(images)
+                if isinstance(done, Classification):
+                    return done
+                row, others = done
+            else:
+                row, others = await self._decode_for_company(lambda: self._first(images()))
             if asked is not PLAIN:
-                row, others = await self._decode(lambda: self._first(images()))
                 self._enter(len(others), entered)
                 entered += len(others)
                 return await self._looked_into(row, others, priority, asked)
-            lone = self._inside == 1 and not self.batcher.running
-            done = await (self._lone(images) if lone else self._among_others(images, priority))
-            if isinstance(done, Classification):
-                return done
-            row, others = done
             if not others:
                 found: Classification = await self.batcher.submit(row, priority=priority)
                 return found
@@ -118,17 +98,7 @@ class Stages:
         finally:
             self._inside -= entered
 
-    async def _among_others(self, images: Callable[[], Images], priority: int) -> Classification | tuple[Row, Others]:
-        """Of a request that has one image, or of another the first one prepared, and what prepares the others."""
-        unread = Unread(images)
-        try:
-            done: Classification | tuple[Row, Others] = await self.batcher.submit(unread, priority=priority)
-            return done
-        except asyncio.CancelledError:
-            unread.wanted = False
-            raise
-
-    async def _lone(self, images: Callable[[], Images]) -> Classification | tuple[Row, Others]:
+    async def _lone(self, images: Callable[[], Images]) -> Classification | tuple[Row, list[Callable[[], Row]]]:
         """Of a request that nobody else is beside: all of it in one thread, if it has one image only and nobody came meanwhile. Else
         its first one prepared, and what prepares the others.
         """
@@ -141,14 +111,16 @@ class Stages:
             turn.wanted = False
             raise
 
-    def _whole(self, images: Callable[[], Images], turn: Aside) -> Classification | tuple[Row, Others]:
+    def _whole(self, images: Callable[[], Images], turn: Aside) -> Classification | tuple[Row, list[Callable[[], Row]]]:
         row, others = self._first(images())
         if others or self._inside > 1 or not turn.wanted:
             return row, others
         turn.begin()
         return self._classifier.rank(self._classifier.forward(stacked([row]), self.split.cores))
 
-    async def _looked_into(self, first: Row, others: Others, priority: int, asked: Asked) -> Classification:
+    async def _looked_into(
+        self, first: Row, others: list[Callable[[], Row]], priority: int, asked: Asked
+    ) -> Classification:
         """Of a request that asks for more than the usual; only those that want the same of a forward pass share one."""
         images = 1 + len(others)
         wanted = self._classifier.pass_of(asked, images) if asked.inspects else None
@@ -171,7 +143,7 @@ class Stages:
             raise self.batcher.refusal(self._inside)
         self._inside += rows
 
-    def _first(self, images: Images) -> tuple[Row, Others]:
+    def _first(self, images: Images) -> tuple[Row, list[Callable[[], Row]]]:
         """The first image, prepared at once because most requests have no other, and what prepares the others."""
         first, *others = self._classifier.rows(images)
         return first(), others
@@ -179,52 +151,27 @@ class Stages:
     def _decode(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._decoders, work)
 
-    async def _run(
-        self, payloads: Sequence[Row | Watched | Unread], turn: Turn[Row | Watched | Unread]
-    ) -> Sequence[Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._forwards, self._work, payloads, turn)
+    async def _decode_for_company(self, work: Callable[[], T]) -> T:
+        """Of a request's first image: the others of it join no batch before all of them are decoded."""
+        self._decoding += 1
+        try:
+            return await self._decode(work)
+        finally:
+            self._decoding -= 1
+            self.batcher.look()
 
-    def _work(self, payloads: Sequence[Any], turn: Turn[Any]) -> list[Any]:
-        found: list[Any] = []
-        records = []
-        while payloads:
-            records += [each.record for each in payloads if isinstance(each, Unread) and each.record is not None]
-            found += self._prepared(payloads)
-            payloads = turn.join()
-        threads = self.split.cores if turn.alone else self.split.threads
-        if isinstance(found[0], Watched):  # then all of them are, and want the same
-            return list(self._classifier.inspected([each.row for each in found], found[0].wanted, threads))
-        rows = [index for index, each in enumerate(found) if isinstance(each, np.ndarray)]
-        now = perf_counter_ns()
-        for record in records:
-            record.taken = now
-        if rows:
-            logits = self._classifier.forward(stacked([found[index] for index in rows]), threads)
-            for index, one in zip(rows, self._classifier.rank(logits).apart(), strict=True):
-                found[index] = one
-        return found
+    def _company_comes(self) -> bool:
+        """Whether all cores are at work and some of them on further rows: a small batch would but take a core from those."""
+        return self._decoding > 0 and self._decoding + self.batcher.running * self.split.threads >= self.split.cores
 
-    def _prepared(self, payloads: Sequence[Any]) -> list[Any]:
-        if self.split.threads > 1 and len(payloads) > 1:
-            return list(self._decoders.map(self._read, payloads))
-        return [self._read(each) for each in payloads]
+    async def _run(self, payloads: Sequence[Row | Watched], *, alone: bool) -> Sequence[Any]:
+        threads = self.split.cores if alone and not self._decoding else self.split.threads
+        return await asyncio.get_running_loop().run_in_executor(self._forwards, self._work, payloads, threads)
 
-    def _read(self, payload: Any) -> Any:
-        """The row of a request with one image; else why it cannot be classified now."""
-        if not isinstance(payload, Unread):
-            return payload
-        if payload.found is None:  # else its batch failed, and it runs by itself
-            if not payload.wanted:
-                return asyncio.CancelledError()
-            began = perf_counter_ns()
-            try:
-                row, others = self._first(payload.images())
-                payload.found = (row, others) if others else row
-            except Exception as error:  # noqa: BLE001 - handed to its caller
-                payload.found = error
-            if payload.record is not None:  # it was not in the queue meanwhile
-                payload.record.entered += perf_counter_ns() - began
-        return payload.found
+    def _work(self, rows: Sequence[Any], threads: int) -> list[Classification]:
+        if isinstance(rows[0], Watched):  # then all of them are, and want the same
+            return self._classifier.inspected([each.row for each in rows], rows[0].wanted, threads)
+        return self._classifier.rank(self._classifier.forward(stacked(rows), threads)).apart()
 
     async def tune(self) -> None:
         """Measure how forward passes share the cores, once nobody waits for anything."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits, Turn
+from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Images
 from moorage_predictor.tasks.object_detection.detector import Detector
@@ -114,9 +114,7 @@ class Stages:
             raise self.batcher.refusal()
         self._inside += rows
 
-    async def _run(
-        self, payloads: Sequence[tuple[Prepared, Options]], _turn: Turn[tuple[Prepared, Options]]
-    ) -> Sequence[Any]:
+    async def _run(self, payloads: Sequence[tuple[Prepared, Options]], *, alone: bool) -> Sequence[Any]:
         forward = self._detector.forward
         return await asyncio.get_running_loop().run_in_executor(self._forwards, forward, payloads, self._cores)
 
