@@ -2,7 +2,8 @@
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,18 @@ def classifier(settings: PredictorSettings, path: Path, report: Report, cancelle
         LoadFailed: the files are not what they should be.
     """
     from moorage_predictor.engine import network
-    from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
+    from moorage_predictor.tasks.image_classification import ImageClassifier, Limits, prepare
     from moorage_predictor.tasks.image_classification.labels import class_names
 
-    loaded = network.load(
-        path,
-        architecture=settings.architecture,
-        sha256=settings.sha256,
-        report=report,
-        cancelled=cancelled,
-        options=engine_options(settings),
-    )
+    with _meanwhile(prepare.warm_up):
+        loaded = network.load(
+            path,
+            architecture=settings.architecture,
+            sha256=settings.sha256,
+            report=report,
+            cancelled=cancelled,
+            options=engine_options(settings),
+        )
     names = class_names(loaded.num_classes, loaded.hub, loaded.weights)
     limits = Limits(settings.max_image_bytes, settings.max_image_side)
     return ImageClassifier(
@@ -71,6 +73,22 @@ def classifier(settings: PredictorSettings, path: Path, report: Report, cancelle
         engine=loaded.describe(),
         inspect=loaded.inspect,
     )
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """In a thread of its own, and done at the end. What fails there fails again where somebody is told of it."""
+
+    def quietly() -> None:
+        with suppress(Exception):
+            work()
+
+    thread = threading.Thread(target=quietly, name="warm-up")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def engine_options(settings: PredictorSettings) -> Any:

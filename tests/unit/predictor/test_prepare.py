@@ -2,6 +2,8 @@
 
 import io
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor import loading
 from moorage_predictor.engine import network
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import ImageInvalid, MoorageError, PayloadTooLarge
-from moorage_predictor.tasks.image_classification import images, jpeg
+from moorage_predictor.tasks.image_classification import images, jpeg, prepare
 from moorage_predictor.tasks.image_classification.prepare import Prepare
 from moorage_predictor.tasks.image_classification.preprocess import Preprocess
 
@@ -232,3 +236,43 @@ def test_other_threads_go_on_while_a_picture_is_decoded():
         turns += 1
     worker.join()
     assert turns > 1000  # a handful, if the decoder held the lock
+
+
+def test_after_the_warm_up_the_first_photo_has_nothing_imported():
+    script = """
+import io, sys
+from PIL import Image
+from moorage_predictor.tasks.image_classification import prepare
+assert "torch" not in sys.modules
+prepare.warm_up()
+before = set(sys.modules)
+file = io.BytesIO()
+Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 20).convert("RGB").save(file, "JPEG")
+row = prepare.Prepare(prepare._SMALL, max_bytes=10**6, max_side=4096).file(file.getvalue(), name="image 0")
+print(row.shape, sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "(3, 8, 8) []\n", done.stderr
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_model_is_ready_when_the_warm_up_is_over_however_it_ends(model_dir, monkeypatch, fails):
+    over = []
+
+    def warm_up():
+        over.append(True)
+        if fails:
+            raise OSError("no JPEG in this Pillow")
+
+    monkeypatch.setattr(prepare, "warm_up", warm_up)
+    settings = PredictorSettings(task="image-classification", model_dir=str(model_dir))
+    assert loading.load(settings, lambda step: None, threading.Event()).num_classes
+    assert over == [True]
+
+
+def test_a_model_that_cannot_load_leaves_no_warm_up_behind(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    settings = PredictorSettings(task="image-classification", model_dir=str(tmp_path))
+    with pytest.raises(MoorageError):
+        loading.load(settings, lambda step: None, threading.Event())
+    assert "warm-up" not in [thread.name for thread in threading.enumerate()]

@@ -4,13 +4,28 @@ header (Pillow, limits) ──> JPEG as photos are ──> jpeg.decode ──> P
                         └─> all else ────────────> images.upright ──> Preprocess ─────┴──> float32 [3, h, w]
 """
 
+import io
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from moorage_predictor.engine.config import DataConfig
-from moorage_predictor.tasks.image_classification import images, jpeg
+from moorage_predictor.tasks.image_classification import images, jpeg, preprocess
 from moorage_predictor.tasks.image_classification.preprocess import Preprocess, Row
+
+_SMALL: Final = DataConfig(input_size=(3, 8, 8), mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_pct=1.0)
+
+
+def warm_up() -> None:
+    """What the first image would have to wait for: torch, which resizes it, takes a second or two to import, and networks that
+    another engine runs do not need it before.
+    """
+    preprocess.on_one_core()
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "JPEG")
+    Prepare(_SMALL, max_bytes=1 << 20, max_side=16).file(file.getvalue(), name="image")
 
 
 class Prepare:
