@@ -1,7 +1,8 @@
 """A STAND-IN for the kubelet, in a test's own hands: it writes the statuses of pods that a kubelet would write.
 
 `take(pod)` binds the pod to a node that does not exist, from when on KServe's stand-in leaves it alone; `say` writes its
-status. The states are those that kubelet 1.34 was observed to write. A pod whose node does not exist is removed after 40 s.
+status. The states are those that kubelet 1.34 was observed to write. On a lent cluster a pod whose node does not exist is
+removed after 40 s; on ours nobody does that.
 """
 
 from typing import Any

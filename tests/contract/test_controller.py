@@ -88,27 +88,27 @@ def test_a_second_look_at_an_unchanged_cluster_writes_nothing(
         apply(api, namespace, f"cats-{index}", scaling={"minReplicas": 2})
     eventually(lambda: all(ready(api, namespace, f"cats-{i}") for i in range(5)))
     eventually(lambda: all(copies(api, namespace, f"cats-{i}") == 2 for i in range(5)))
-    quiet(control_plane)
+    quiet(control_plane, namespace)
     mark = control_plane.audit.mark()
     controller.stop()
     controller.start()
     eventually(lambda: 'moorage_model_deployments{ready="True"} ' in controller.get("/metrics"))
     eventually(lambda: reconciled(controller) >= 5)
     time.sleep(3)
-    assert control_plane.audit.writes(since=mark, user=USER) == []
+    assert control_plane.audit.writes(since=mark, user=USER, namespace=namespace) == []
 
 
 def copies(api: Api, namespace: str, name: str) -> int:
     return api.get("ModelDeployment", namespace, name)["status"]["replicas"]
 
 
-def quiet(control_plane: ControlPlane) -> None:
+def quiet(control_plane: ControlPlane, namespace: str) -> None:
     """Wait until the controller has written nothing for a while."""
 
     def silent() -> bool:
         mark = control_plane.audit.mark()
         time.sleep(2)
-        return control_plane.audit.writes(since=mark, user=USER) == []
+        return control_plane.audit.writes(since=mark, user=USER, namespace=namespace) == []
 
     eventually(silent, timeout_s=60)
 

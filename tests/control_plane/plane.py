@@ -308,6 +308,8 @@ class ControlPlane(Cluster):
             "--allocate-node-cidrs=true",
             f"--cluster-cidr={POD_RANGE}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
+            # It would remove the pods that the kubelet's stand-in has taken to a node that does not exist, after 40 s.
+            "--controllers=*,-pod-garbage-collector-controller",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             "--horizontal-pod-autoscaler-sync-period=5s",

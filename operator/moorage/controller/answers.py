@@ -1,13 +1,17 @@
 """What the API server says: objects, refusals, and the lines of a watch. Used by cluster.py, which re-exports the names."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
 
 Body = dict[str, Any]
 """An object as JSON gives it."""
+
+
+NAMESPACE_NOT_FOUND: Final = "NamespaceNotFound"
+"""Our own word for a cause that Kubernetes tells by the kind of what was not found."""
 
 
 class ApiError(Exception):
@@ -20,6 +24,13 @@ class ApiError(Exception):
         self.cause = cause
         """The first of the machine-readable causes, for instance NamespaceTerminating."""
         super().__init__(f"{code} {reason}: {message}")
+
+    @property
+    def is_of_namespace(self) -> bool:
+        """Whether the namespace is being deleted, or is no more and was survived by what is in it: its deletion looks for no
+        objects of kinds that the API server has once not served.
+        """
+        return self.cause in ("NamespaceTerminating", NAMESPACE_NOT_FOUND)
 
 
 def parsed(text: str | bytes) -> Body:

@@ -27,7 +27,7 @@ class ApplyError(Exception):
 
 
 class NamespaceGoingError(Exception):
-    """The whole namespace is being deleted: nothing can be made in it, and nothing need be."""
+    """The whole namespace is being deleted, or was: nothing can be made in it, and nothing need be."""
 
 
 async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[Body], observed: Observed) -> int:
@@ -174,7 +174,7 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
 
 
 def _translated(error: ApiError, kind: str, name: str) -> ApplyError | NamespaceGoingError:
-    if error.cause == "NamespaceTerminating":
+    if error.is_of_namespace:
         return NamespaceGoingError()
     # A 404 that is not a Status object: the path itself is unknown, and so is the kind.
     if error.code == 404 and error.reason != "NotFound":

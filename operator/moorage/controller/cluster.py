@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import orjson
 
+from moorage.controller.answers import NAMESPACE_NOT_FOUND, lines, parsed, unreachable
 from moorage.controller.answers import ApiError as ApiError
 from moorage.controller.answers import Body as Body
-from moorage.controller.answers import lines, parsed, unreachable
 from moorage.controller.credentials import Credentials, CredentialsError
 
 FIELD_MANAGER = "moorage"
@@ -331,13 +331,15 @@ class Cluster:
         if response.status == 401:
             self._load_again()
         details = status.get("details") or {}
+        no_namespace = response.status == 404 and details.get("kind") == "namespaces"
+        cause = next((str(item.get("reason", "")) for item in details.get("causes") or ()), "")
         wait = response.headers.get("Retry-After") or str(details.get("retryAfterSeconds") or "")
         raise ApiError(
             response.status,
             status.get("reason", response.reason or ""),
             status.get("message", text[:500]),
             float(wait) if wait.isdigit() else None,
-            next((str(item.get("reason", "")) for item in details.get("causes") or ()), ""),
+            NAMESPACE_NOT_FOUND if no_namespace else cause,
         )
 
     def _failed(self, error: BaseException) -> ApiError:

@@ -98,7 +98,7 @@ class Reconciler:
         try:
             written = await self._write_status(key, body, deployment, failure, needs)
         except ApiError as error:
-            if error.code in (404, 409) and await self._went_unseen(key, body):
+            if error.is_of_namespace or (error.code in (404, 409) and await self._went_unseen(key, body)):
                 return Outcome(Result.GONE)
             raise
         if retry:

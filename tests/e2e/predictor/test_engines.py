@@ -37,14 +37,27 @@ def optimize(*words):
     )
 
 
-def test_an_optimized_folder_is_served_without_torch_and_with_the_same_answers(start, tiny_model, tmp_path):
+# Whether a network whose engine lies beside it is loaded without torch, which afterwards only resizes photos.
+OPENED = """
+import sys, threading
+from pathlib import Path
+from moorage_predictor.engine import network
+network.load(Path(sys.argv[1]), architecture=None, sha256=None, report=lambda step: None, cancelled=threading.Event())
+print("torch" in sys.modules)
+"""
+
+
+def test_an_optimized_folder_is_served_by_its_engine_without_torch_and_with_the_same_answers(
+    start, tiny_model, tmp_path
+):
     done = optimize(tiny_model, tmp_path / "ready", "--engine=openvino", "--precision=fp32", "--output=json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["chosen"]["engine"] == "openvino"
     ready = start(model_dir=str(tmp_path / "ready")).until_ready()
     assert parameters(ready)["engine"] == "openvino"
     assert "libopenvino" in libraries(ready)
-    assert "libtorch" not in libraries(ready)
+    opened = [sys.executable, "-c", OPENED, str(tmp_path / "ready")]
+    assert subprocess.run(opened, capture_output=True, text=True, check=True).stdout == "False\n"
     plain = start(model_dir=str(tiny_model)).until_ready()
     assert (parameters(plain)["engine"], parameters(plain)["precision"]) == ("eager", "fp32")
     assert np.abs(logits(ready) - logits(plain)).max() < 1e-5 * np.abs(logits(plain)).max()

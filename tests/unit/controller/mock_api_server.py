@@ -18,11 +18,11 @@ from moorage.controller.cluster import FIELD_MANAGER
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def status(code: int, reason: str, message: str, cause: str = "", **headers: str) -> Answer:
+def status(code: int, reason: str, message: str, cause: str = "", kind: str = "", **headers: str) -> Answer:
     """A fault: a Status object, as the API server gives it."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
-        details = {"causes": [{"reason": cause}]} if cause else {}
+        details = ({"causes": [{"reason": cause}]} if cause else {}) | ({"kind": kind} if kind else {})
         body = {"kind": "Status", "code": code, "reason": reason, "message": message, "details": details}
         return web.json_response(body, status=code, headers=headers)
 

@@ -253,6 +253,13 @@ async def test_a_namespace_that_goes_is_left_to_go(world: World) -> None:
     assert not any(at.endswith("/status") for _, at in world.server.writes)
 
 
+@pytest.mark.parametrize("at", [path("ServiceAccount"), f"{OWNER}/status"], ids=["child", "status"])
+async def test_what_has_survived_its_namespace_is_left_alone(world: World, at: str) -> None:
+    world.server.faults["PATCH", at] = status(404, "NotFound", 'namespaces "demo" not found', kind="namespaces")
+    assert (await world.reconcile()).result is Result.GONE
+    assert OWNER in world.server.objects
+
+
 async def test_the_servers_wish_to_wait_is_passed_on_and_no_status_is_written_meanwhile(world: World) -> None:
     busy = status(429, "TooManyRequests", "slow down", **{"Retry-After": "7"})
     world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = busy
