@@ -111,7 +111,9 @@ class Reader:
         )
         said = []
         for command in block.text.replace("\\\n", " ").splitlines():
-            assert command.startswith(("kubectl ", "until kubectl ")), f"{block}: only kubectl in a block that begins with it: {command}"
+            assert command.startswith(("kubectl ", "until kubectl ")), (
+                f"{block}: only kubectl in a block that begins with it: {command}"
+            )
             said.append(self._run(block, ["bash", "-c", command], environment))
             if " apply " in command and "manifests/install.yaml" in command:
                 self._start_controller()
