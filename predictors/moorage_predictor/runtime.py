@@ -23,8 +23,7 @@ from prometheus_client import CollectorRegistry
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage.api.signal_event import SignalEvent
-from moorage_predictor import BEGAN, log, memory
-from moorage_predictor.engine import cores
+from moorage_predictor import BEGAN, log
 from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.watchdog import Heartbeat, until_hung
@@ -48,7 +47,6 @@ _LOAD_STOP_S: Final = 2.0
 def run(settings: PredictorSettings) -> ExitCode:
     """Serve until told to stop. Returns the exit code; what people need to know has been written by then."""
     log.configure(settings.log_level)
-    memory.few_arenas(cores.available())
     try:
         if settings.workers == 1:
             return _Runtime(settings).run()
