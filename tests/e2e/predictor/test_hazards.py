@@ -467,7 +467,9 @@ class TestGrpc:
         metadata = [(f"key-{number}", "value") for number in range(10_000)]
         with pytest.raises(grpc.RpcError) as caught:
             call("ModelInfer", good_message(), metadata=metadata)
-        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        # The server closes the connection while the client still writes, whose system may then throw the status away.
+        assert caught.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+        assert call("ServerLive", b"") == pb.ServerLiveResponse(live=True).SerializeToString()
 
     @pytest.mark.parametrize(
         ("name", "body", "code"),
