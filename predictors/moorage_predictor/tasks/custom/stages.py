@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
-from moorage_predictor.batching import Batcher, BatchLimits
+from moorage_predictor.batching import Batcher, BatchLimits, all_of
 from moorage_predictor.tasks.custom.hooks import Hooks
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Stages:
         try:
             rows = await self._rows(items, label)
             pieces = [self.batcher.submit(piece, len(piece), key, priority) for key, piece in self._pieces(rows)]
-            results = [result for piece in await _all(pieces) for result in piece]
+            results = [result for piece in await all_of(pieces) for result in piece]
             if not self._hooks.encodes:
                 return results
             return await self._in_thread(lambda: [self._hooks.encode(result) for result in results])
@@ -91,13 +91,3 @@ class Stages:
         """After the last item."""
         self._threads.shutdown(wait=False)
         self._hooks.close()
-
-
-async def _all(futures: Sequence["asyncio.Future[T]"]) -> list[T]:
-    """All results; when one fails the others are no longer wanted."""
-    try:
-        return await asyncio.gather(*futures)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise

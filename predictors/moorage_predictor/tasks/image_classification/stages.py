@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits
+from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits, all_of
 from moorage_predictor.engine import split as splits
 from moorage_predictor.tasks.image_classification import preprocess
 from moorage_predictor.tasks.image_classification.asked import PLAIN, Asked
@@ -93,8 +93,8 @@ class Stages:
                 return found
             self._enter(len(others), entered)
             entered += len(others)
-            rows = [row, *await _all([self._decode(prepare) for prepare in others])]
-            return Classification.joined(await _all([self.batcher.submit(row, priority=priority) for row in rows]))
+            rows = [row, *await all_of([self._decode(prepare) for prepare in others])]
+            return Classification.joined(await all_of([self.batcher.submit(row, priority=priority) for row in rows]))
         finally:
             self._inside -= entered
 
@@ -128,9 +128,9 @@ class Stages:
         self._attention.take(weights)
         attention = None
         try:
-            rows = [first, *await _all([self._decode(one) for one in others])]
+            rows = [first, *await all_of([self._decode(one) for one in others])]
             work = [Watched(row, wanted) for row in rows] if wanted else rows
-            parts = await _all([self.batcher.submit(one, key=wanted, priority=priority) for one in work])
+            parts = await all_of([self.batcher.submit(one, key=wanted, priority=priority) for one in work])
             result = await self._decode(lambda: self._classifier.finished(Classification.joined(parts), asked, rows))
             attention = result.attention
             return result
@@ -203,13 +203,3 @@ def _settle(turn: Aside, ended: "asyncio.Future[Any]") -> None:
     turn.end()
     if not ended.cancelled():
         ended.exception()  # looked at here, where its caller may have gone
-
-
-async def _all(futures: Sequence["asyncio.Future[T]"]) -> list[T]:
-    """All results; when one fails the others are no longer wanted."""
-    try:
-        return await asyncio.gather(*futures)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits
+from moorage_predictor.batching import DEFAULT_PRIORITY, Batcher, BatchLimits, all_of
 from moorage_predictor.errors import InvalidInput
 from moorage_predictor.tasks.image_classification import Images
 from moorage_predictor.tasks.object_detection.detector import Detector
@@ -78,7 +78,7 @@ class Stages:
             count = self._detector.pictures.count(inputs)
             self._enter(count - 1, entered)
             entered = count
-            found = await _all([self._one(inputs, index, options, priority) for index in range(count)])
+            found = await all_of([self._one(inputs, index, options, priority) for index in range(count)])
             return found, await self._drawn(inputs, found, draw) if draw else None
         finally:
             self._inside -= entered
@@ -92,7 +92,7 @@ class Stages:
         loop = asyncio.get_running_loop()
         self._drawing += len(found)
         try:
-            return await _all([loop.run_in_executor(self._drawers, draw, inputs, *one) for one in enumerate(found)])
+            return await all_of([loop.run_in_executor(self._drawers, draw, inputs, *one) for one in enumerate(found)])
         finally:
             self._drawing -= len(found)
 
@@ -125,14 +125,3 @@ class Stages:
         self._drawers.shutdown(wait=False)
         # The batcher and this object hold each other until a collection comes by; the weights go at once.
         del self._detector
-
-
-async def _all(calls: Sequence[Any]) -> list[Any]:
-    """All results in order; when one fails the others are no longer wanted."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        raise
