@@ -465,10 +465,15 @@ class TestGrpc:
 
     def test_10_000_metadata_keys_are_refused(self, call):
         metadata = [(f"key-{number}", "value") for number in range(10_000)]
-        with pytest.raises(grpc.RpcError) as caught:
-            call("ModelInfer", good_message(), metadata=metadata)
-        # The server closes the connection while the client still writes, whose system may then throw the status away.
-        assert caught.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+        found = grpc.StatusCode.UNAVAILABLE
+        for _ in range(10):
+            # The server closes the connection while the client still writes, whose system may then throw the status away.
+            if found != grpc.StatusCode.UNAVAILABLE:
+                break
+            with pytest.raises(grpc.RpcError) as caught:
+                call("ModelInfer", good_message(), metadata=metadata)
+            found = caught.value.code()
+        assert found == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert call("ServerLive", b"") == pb.ServerLiveResponse(live=True).SerializeToString()
 
     @pytest.mark.parametrize(
