@@ -1,6 +1,7 @@
 """A model behind the HTTP application, in process: no socket, no second process. For the unit tests of `wire`."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -39,6 +40,18 @@ class Echo(Model):
 
 def echoed(tensor: InferInput) -> InferOutput:
     return InferOutput(tensor.name, list(tensor.shape), tensor.datatype, tensor.as_numpy())
+
+
+@asynccontextmanager
+async def listening(server: Any) -> AsyncIterator[str]:
+    """The address of a gRPC server, which is stopped whatever comes: one that is left running outlives its event loop, and
+    stops the whole process later."""
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 class InProcess:

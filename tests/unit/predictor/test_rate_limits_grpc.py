@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.unit.predictor.served import Echo, InProcess
+from tests.unit.predictor.served import Echo, InProcess, listening
 
 from moorage.access.limits.addresses import UNKNOWN, vouched
 from moorage.access.limits.proof import Proofs
@@ -26,17 +27,15 @@ Ask = Callable[..., Any]
 @pytest.fixture
 async def serve() -> AsyncIterator[Any]:
     """A server with such rules; how to call it gives the status and the trailing metadata."""
-    ends: list[Any] = []
+    ends = AsyncExitStack()
 
     async def start(*rules: str, **more: Any) -> Ask:
         values = {"task": "a.py:B", "model_name": "cats", "rate_limit": rules, **more}
         settings = PredictorSettings.model_validate(values)
         limits = Limits(settings, Metrics(CollectorRegistry()))
         server = create_server(InProcess(Echo()).repository, settings, None, limits)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        ends.extend([channel.close, lambda: server.stop(None)])
+        address = await ends.enter_async_context(listening(server))
+        channel = await ends.enter_async_context(grpc.aio.insecure_channel(address))
 
         async def ask(method: str = "ModelInfer", *rows: int, **metadata: str) -> tuple[str, dict[str, str]]:
             """With one input for each number of rows."""
@@ -59,9 +58,8 @@ async def serve() -> AsyncIterator[Any]:
 
         return ask
 
-    yield start
-    for end in ends:
-        await end()
+    async with ends:
+        yield start
 
 
 async def test_each_answer_says_what_is_left_and_the_first_too_many_is_resource_exhausted(serve: Any) -> None:
@@ -127,17 +125,15 @@ async def test_nor_by_a_block_of_headers_that_ends_within_a_field(monkeypatch: p
     take = limits._limiter.take
     monkeypatch.setattr(limits._limiter, "take", lambda who, ip, *rest: (counted.append(ip), take(who, ip, *rest))[1])
     server = create_server(InProcess(Echo()).repository, settings, None, limits)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     # Huffman's code makes a value of any bytes that is good by chance for one of three addresses.
     sources = (f"127.0.0.{number}" for number in range(1, 255))
-    while UNKNOWN not in counted:
-        await _swallow(port, next(sources))
-    await server.stop(None)
+    async with listening(server) as address:
+        while UNKNOWN not in counted:
+            await _swallow(address, next(sources))
     assert all(ip == UNKNOWN or ip.startswith("127.") for ip in counted)
 
 
-async def _swallow(port: int, source: str) -> None:
+async def _swallow(address: str, source: str) -> None:
     """Call with an address of one's own, and a last field that takes in what comes after."""
     said = [
         *((b":method", b"POST"), (b":scheme", b"http"), (b":path", f"/{SERVICE}/ModelMetadata".encode())),
@@ -148,7 +144,7 @@ async def _swallow(port: int, source: str) -> None:
     swallowed = len(b"\0" + _string(b"x-moorage-peer") + _string(vouched(source).encode()))
     block += b"\0" + _string(b"x-junk") + bytes([0x80 | swallowed])
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"")
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    reader, writer = await asyncio.open_connection(*address.split(":"), local_addr=(source, 0))
     writer.write(preface + _frame(1, 4, 1, block) + _frame(0, 1, 1, bytes(5)))
     try:
         async with asyncio.timeout(0.3):
