@@ -1,24 +1,77 @@
 """Freed memory back to the operating system. Called by `wire/served.py` when a model has settled in, and when it has gone.
 
-glibc keeps what each thread has freed for that thread's next need. Of the large buffers of loading, of measuring and
-of a model that was unloaded nothing is needed again.
+glibc keeps what each thread has freed for that thread's next need, in arenas of which each is one thread's at a time. Of the large
+buffers of loading, of measuring and of a model that was unloaded nothing is needed again.
+
+    an arena:  | in use | free | in use | free, to its end |
+                          └── malloc_trim ──┘  └── goes when a thread of this arena frees something, if it is more than a threshold
 """
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Mapping
 from functools import cache
+from typing import Final
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""By glibc's malloc.h."""
+_USUAL_TRIM: Final = 64 << 20
+_USUAL_MMAP: Final = 32 << 20
+"""What glibc comes to by itself in a process that has freed such blocks. It leaves both alone once one has been set."""
+_LITTLE: Final = 128 << 10
+_BLOCK: Final = 100_000
+"""More than a thread keeps for itself, and less than what is mapped apart."""
+_CHOSEN: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+_trims = threading.Lock()
 
 
-def trim() -> None:
-    """Takes milliseconds, without the interpreter's lock: call it in a thread. Where the C library has no such thing, as
-    musl and macOS, it does nothing."""
-    if work := _malloc_trim():
-        work(0)
+def trim(env: Mapping[str, str] = os.environ) -> None:
+    """Takes milliseconds, most of them without the interpreter's lock: call it in a thread. Where the C library has no such thing,
+    as musl and macOS, it does nothing. Thresholds that the environment sets stay as they are."""
+    if (libc := _glibc()) is None:
+        return
+    with _trims:
+        if not any(name in env for name in _CHOSEN):
+            libc.mallopt(_M_TRIM_THRESHOLD, _LITTLE)
+            _free_in_each_arena(libc)
+            libc.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM)
+            libc.mallopt(_M_MMAP_THRESHOLD, _USUAL_MMAP)
+        libc.malloc_trim(0)
+
+
+def _free_in_each_arena(libc: ctypes.CDLL) -> None:
+    """Threads that are there at the same time have an arena each, and first get those of threads that have ended."""
+    together = threading.Barrier(2 * len(os.sched_getaffinity(0)) + 8)
+
+    def use() -> None:
+        block = libc.malloc(_BLOCK)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait()
+        libc.free(block)
+
+    threads = []
+    try:
+        for _ in range(together.parties):
+            threads.append(thread := threading.Thread(target=use, name="trim"))
+            thread.start()
+    except RuntimeError:  # the system has no room for so many
+        threads.pop()
+        together.abort()
+    for thread in threads:
+        thread.join()
 
 
 @cache
-def _malloc_trim() -> Callable[[int], int] | None:
+def _glibc() -> ctypes.CDLL | None:
     try:
-        return getattr(ctypes.CDLL(None), "malloc_trim", None)
+        libc = ctypes.CDLL(None)
     except (OSError, TypeError):  # Windows has no such handle
         return None
+    if not hasattr(libc, "malloc_trim"):
+        return None
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    return libc
