@@ -57,8 +57,9 @@ class Stages:
         self._attention = Room()
         self._decoding = 0
         self._decoders = ThreadPoolExecutor(cores, "decode", preprocess.on_one_core)
-        # One more than there are cores, for a lone image that is still being decoded when others come.
-        self._forwards = ThreadPoolExecutor(cores + 1, "forward", preprocess.on_one_core)
+        self._forwards = ThreadPoolExecutor(cores, "forward", preprocess.on_one_core)
+        # Always the same thread: in a pool each would have its turn, and find its core's caches without its work.
+        self._alone = ThreadPoolExecutor(1, "alone", preprocess.on_one_core)
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
         limits = replace(limits, max_queue_size=sys.maxsize, workers=cores)
         self.batcher: Batcher[Row | Watched] = Batcher(self._run, limits, self._company_comes)
@@ -103,7 +104,7 @@ class Stages:
         its first one prepared, and what prepares the others.
         """
         turn = self.batcher.aside()
-        done = asyncio.get_running_loop().run_in_executor(self._forwards, self._whole, images, turn)
+        done = asyncio.get_running_loop().run_in_executor(self._alone, self._whole, images, turn)
         done.add_done_callback(lambda ended: _settle(turn, ended))
         try:
             return await asyncio.shield(done)
@@ -195,6 +196,7 @@ class Stages:
         """After the last image."""
         self._decoders.shutdown(wait=False)
         self._forwards.shutdown(wait=False)
+        self._alone.shutdown(wait=False)
         # The batcher and this object hold each other until a collection comes by; the weights go at once.
         del self._classifier
 
