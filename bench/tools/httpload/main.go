@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +89,7 @@ func main() {
 func run(
 	url string, sent headers, folder string, connections int, rate float64, duration time.Duration, into string, keep int,
 ) error {
+	runtime.GOMAXPROCS(1) // more threads would look for work, in turns, on the cores that the server needs
 	bodies, err := read(folder)
 	if err != nil {
 		return err
