@@ -4,6 +4,9 @@
 # make bench-protocols   set up, then our predictor beside six other servers, half an hour; ARGS=--quick is less
 # make bench-predictor   set up, then our predictor beside the same servers with images, half an hour; ARGS=--quick is less
 # make bench-soak        set up, then our predictor at half load for half an hour; MINUTES=5 is less
+# make bench-overload    set up, then our predictor with five times as many images as it can do, a minute
+# make bench-many-models set up, then what a second, third and fourth model in one process cost in memory, a minute
+# make bench-features    set up, then what features and attention cost beside plain answers, minutes
 # make bench-decode      set up, then our way from a JPEG to the network's input beside plain Pillow's, a minute
 # make bench-operator    set up, then the controller with 1,000 and 5,000 models; ARGS="--many 100 --most 0 --idle 20" is less
 # make setup  .venv with everything; nothing outside this folder but the caches of pip, uv and go
