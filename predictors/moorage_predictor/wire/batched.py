@@ -52,6 +52,10 @@ class Batched:
         """Tell of every batch."""
         self._batcher.observe = observe
 
+    def close(self) -> None:
+        """After the last request: let the model go, which the batcher's hold of this object would keep."""
+        del self._call
+
     async def __call__(self, payload: Any, headers: Headers, encode: Encode, priority: int) -> Answer:
         """Answer one request, alone or in company. A batch of several has no headers, because whose would they be?"""
         key, rows = (company(payload) if self._by_rows else None) or (object(), 1)

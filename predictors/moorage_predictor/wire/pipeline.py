@@ -220,6 +220,11 @@ class Pipeline:
                 await apart(stop, f"stop-{self._model.name}")
             except Exception as error:  # noqa: BLE001 - the model's own code
                 _log.error("the model did not stop well", extra={"model": self._model.name}, exc_info=error)
+            del stop
+        # What counts its batches holds this object: until a collection comes by, the weights would stay with it.
+        if self._batched:
+            self._batched.close()
+        del self._model, self._predict, self._explain, self._batched, self.health
 
     async def pieces(self, stream: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """A model's answer piece by piece, each made where the model's other coroutines run."""

@@ -1,12 +1,21 @@
 """Models, loaded or not: who is asked, who must wait, who is not there."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.unit.predictor.served import Echo
 
+from moorage.api.predictor import PredictorSettings
+from moorage_predictor.batching import BatchLimits
+from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelUnavailable, NotFound, Overloaded
+from moorage_predictor.tasks.image_classification import ImageClassifier, Limits
+from moorage_predictor.wire.model import ClassifierModel
 from moorage_predictor.wire.repository import Repository
 from moorage_predictor.wire.served import Served
 
@@ -62,6 +71,58 @@ async def test_once_served_it_is_ready_and_says_so(served):
     one.drain()
     assert (one.ready, told) == (False, [True, False])
     assert one.admit()  # still answered while the listeners are open
+
+
+class Network:
+    """Sees one class in everything."""
+
+    num_classes = 1
+    data = DataConfig(input_size=(3, 4, 4), mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear", crop_pct=1.0)
+    engine = {}
+
+    def forward(self, batch, threads=None):
+        return np.zeros((len(batch), 1), np.float32)
+
+
+def classifier(network):
+    limits = Limits(max_image_bytes=10**6, max_image_side=100)
+    settings = PredictorSettings(model_name="cats", task="image-classification", model_dir="/nowhere")
+    return ClassifierModel(ImageClassifier(network, ("thing",), top_k=1, limits=limits), settings)
+
+
+class Own:
+    """Of a user, with a network in it."""
+
+    name, ready = "cats", True
+
+    def __init__(self, network):
+        self.network = network
+
+    def predict(self, payload, headers=None):
+        return {"predictions": self.network.forward(payload["instances"]).tolist()}
+
+
+@pytest.mark.parametrize(
+    ("make", "batching"),
+    [(classifier, None), (Own, None), (Own, BatchLimits(8, 100))],
+    ids=["classifier", "own", "own, batched"],
+)
+async def test_the_weights_of_an_unloaded_model_go_without_a_collection(served, encode, make, batching):
+    one = served(batching=batching)
+    network = Network()
+    one.serve(make(network))
+    image = encode(Image.new("RGB", (4, 4)))
+    answer, _ = await one.admit().predict({"instances": [{"b64": image}]}, {})
+    assert answer["predictions"]
+    there = weakref.ref(network)
+    del network
+    gc.collect()
+    gc.disable()
+    try:
+        await one.unload()
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_model_that_says_it_is_not_ready_is_not(served):
