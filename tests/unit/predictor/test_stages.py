@@ -152,6 +152,23 @@ async def test_a_lone_image_whose_caller_goes_while_it_is_decoded_is_not_compute
     assert best(await stages.classify(images(3))) == [3]
 
 
+async def test_nobody_waits_for_an_image_that_is_still_decoded_for_a_caller_who_has_gone(make):
+    stages, decoded = make(), threading.Event()
+
+    def slow():
+        assert decoded.wait(10)
+        return images(1)()
+
+    call = asyncio.ensure_future(stages.classify(slow))
+    await until(lambda: stages.batcher.running)
+    assert best(await stages.classify(images(2))) == [2]  # beside whom it counts as no batch any more
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert best(await asyncio.wait_for(stages.classify(images(3)), 5)) == [3]
+    decoded.set()
+
+
 async def test_each_request_gets_its_own_images_in_their_order(make):
     stages = make(size=3)
     asked = [[1, 2, 3, 4, 5], [6], [7, 8], [9] * 7, [10]]

@@ -60,6 +60,7 @@ class Stages:
         self._forwards = ThreadPoolExecutor(cores, "forward", preprocess.on_one_core)
         # Always the same thread: in a pool each would have its turn, and find its core's caches without its work.
         self._alone = ThreadPoolExecutor(1, "alone", preprocess.on_one_core)
+        self._alone_busy = False
         # What may wait is counted here and not by the queue: what will be refused need not be decoded.
         limits = replace(limits, max_queue_size=sys.maxsize, workers=cores)
         self.batcher: Batcher[Row | Watched] = Batcher(self._run, limits, self._company_comes)
@@ -78,7 +79,7 @@ class Stages:
         entered = 1
         try:
             await asyncio.sleep(0)  # who came in the same turn of the loop is company
-            if self._inside == 1 and asked is PLAIN and not self.batcher.running:
+            if self._inside == 1 and asked is PLAIN and not self.batcher.running and not self._alone_busy:
                 done = await self._lone(images)
                 if isinstance(done, Classification):
                     return done
@@ -104,13 +105,20 @@ class Stages:
         its first one prepared, and what prepares the others.
         """
         turn = self.batcher.aside()
+        self._alone_busy = True  # perhaps for longer than its caller stays
         done = asyncio.get_running_loop().run_in_executor(self._alone, self._whole, images, turn)
-        done.add_done_callback(lambda ended: _settle(turn, ended))
+        done.add_done_callback(lambda ended: self._settle(turn, ended))
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             turn.wanted = False
             raise
+
+    def _settle(self, turn: Aside, ended: "asyncio.Future[Any]") -> None:
+        self._alone_busy = False
+        turn.end()
+        if not ended.cancelled():
+            ended.exception()  # looked at here, where its caller may have gone
 
     def _whole(self, images: Callable[[], Images], turn: Aside) -> Classification | tuple[Row, list[Callable[[], Row]]]:
         row, others = self._first(images())
@@ -199,9 +207,3 @@ class Stages:
         self._alone.shutdown(wait=False)
         # The batcher and this object hold each other until a collection comes by; the weights go at once.
         del self._classifier
-
-
-def _settle(turn: Aside, ended: "asyncio.Future[Any]") -> None:
-    turn.end()
-    if not ended.cancelled():
-        ended.exception()  # looked at here, where its caller may have gone
