@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
+from moorage_predictor.engine import cores
+
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 """By glibc's malloc.h."""
@@ -44,7 +46,7 @@ def trim(env: Mapping[str, str] = os.environ) -> None:
 
 def _free_in_each_arena(libc: ctypes.CDLL) -> None:
     """Threads that are there at the same time have an arena each, and first get those of threads that have ended."""
-    together = threading.Barrier(2 * len(os.sched_getaffinity(0)) + 8)
+    together = threading.Barrier(2 * cores.available() + 8)
 
     def use() -> None:
         block = libc.malloc(_BLOCK)
