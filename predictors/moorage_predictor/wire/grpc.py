@@ -188,7 +188,8 @@ class _Service:
                 request = infer_request(message, found.version, self._limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
             if counted is not None and is_batch(request):
-                await counted.take("batch")
+                with found.held():
+                    await counted.take("batch")
 
             def encode(result: Any) -> Any:
                 nonlocal inferred

@@ -88,7 +88,8 @@ class Inference:
                 request = _v2_request(served, body, headers, limits, types)
             rows, parsed, inferred = rows_of(request), perf_counter_ns(), 0
             if COUNT_BATCH in scope and is_batch(request):
-                await scope[COUNT_BATCH]()
+                with served.held():
+                    await scope[COUNT_BATCH]()
             pipeline, described = served.admit(), served.described
 
             def encode(result: Any) -> tuple[list[Any], int | None]:
@@ -130,7 +131,8 @@ class Inference:
             payload, event = _v1_payload(served, body, headers, self._limits)
             rows = len(payload.get("instances", " "))  # a body of columns counts as one
             if COUNT_BATCH in scope and (rows > 1 or _columns(payload) > 1):
-                await scope[COUNT_BATCH]()
+                with served.held():
+                    await scope[COUNT_BATCH]()
             parsed, inferred = perf_counter_ns(), 0
             pipeline = served.admit()
 
