@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from moorage_predictor.errors import ImageInvalid, PayloadTooLarge
+from moorage_predictor.tasks.image_classification import structure
 
 FORMATS: Final = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _UNSUPPORTED_MODES: Final = frozenset({"I", "F"})
@@ -36,12 +37,14 @@ def opened(data: bytes, *, name: str, max_bytes: int, max_side: int) -> Image.Im
 
     Raises:
         PayloadTooLarge: more than `max_bytes`.
-        ImageInvalid: not an image of an accepted format, or wider or higher than `max_side`.
+        ImageInvalid: not an image of an accepted format, or wider or higher than `max_side`, or put together so that it
+            would cost far more to read than its pixels.
     """
     if len(data) > max_bytes:
         raise PayloadTooLarge(f"{name}: expected at most {max_bytes} bytes, found {len(data)}")
     if not data:
         raise ImageInvalid(f"{name}: expected an image, found 0 bytes")
+    structure.check(data, name=name, max_side=max_side)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
