@@ -10,17 +10,24 @@ from moorage.render import POD_HASH
 Body = dict[str, Any]
 
 
-def unfinished(deployment: Body, wanted_hash: str | None) -> str | None:
-    """What of the latest change is still missing, or None.
+def unseen(deployment: Body, wanted_hash: str | None) -> str | None:
+    """Who has not acted on the latest change, or None: what pods and conditions tell is of the change before then.
 
     KServe's `status.observedGeneration` is the Deployment's, not the InferenceService's, so it cannot tell. Its Deployment
     can: it carries our hash once KServe has acted, and counts the pods that have it.
     """
     if pod_hash(deployment["spec"]["template"]) != wanted_hash:
         return "KServe has not acted on the latest change yet"
-    status = deployment.get("status", {})
-    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+    if deployment.get("status", {}).get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "the Deployment has not acted on the latest change yet"
+    return None
+
+
+def unfinished(deployment: Body, wanted_hash: str | None) -> str | None:
+    """What of the latest change is still missing, or None."""
+    if words := unseen(deployment, wanted_hash):
+        return words
+    status = deployment.get("status", {})
     if status.get("updatedReplicas", 0) < status.get("replicas", 0):
         return f"{status.get('updatedReplicas', 0)} of {status['replicas']} pods have the latest change"
     return None

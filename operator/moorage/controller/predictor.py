@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.api import conditions as c
 from moorage.controller.culprit import culprit, of_latest_change, wanted_hash
-from moorage.controller.deployments import overdue, unavailable, unfinished
+from moorage.controller.deployments import overdue, unavailable, unfinished, unseen
 from moorage.controller.observe import Observed
 from moorage.controller.pods import is_ready
 from moorage.render import Refusal
@@ -60,6 +60,9 @@ def predictor_verdict(observed: Observed, failure: Refusal | None, now: datetime
     missing = _missing(service, observed, wanted)
     if missing is None:
         return _serving(observed, current, now)
+    if any(unseen(deployment, wanted) for deployment in observed.deployments):
+        wrong = culprit(current, observed.deployments, now)
+        return Verdict("False", c.DEPLOYING, f"{missing}; before it: {wrong.message}" if wrong else missing)
     return _not_serving(observed, current, missing, now)
 
 

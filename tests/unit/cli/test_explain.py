@@ -170,6 +170,7 @@ def test_the_cause_is_the_one_that_the_operator_names_beside(
     assert made is not None
     service["metadata"]["labels"] = {OWNER_LABEL: "cats"}
     made["spec"]["template"] = {"metadata": {"annotations": WANTED}}
+    made["status"]["observedGeneration"] = made["metadata"]["generation"]
     verdict = predictor_verdict(Observed({"InferenceService": [service]}, [made], pods), None, NOW)
     assert (verdict.reason.name, why.message in verdict.message, why.fix in verdict.message) == (why.reason, True, True)
 

@@ -125,6 +125,21 @@ def test_a_model_is_not_said_to_serve_a_change_that_its_pods_do_not_have(behind:
     assert (found["status"], found["reason"], found["message"]) == ("False", "Deploying", message)
 
 
+@pytest.mark.parametrize(
+    "behind", [kserves_deployment("former"), kserves_deployment(seen=3)], ids=["KServe", "Deployment"]
+)
+def test_trouble_of_the_version_before_is_not_that_of_a_change_on_which_nobody_has_acted(
+    behind: dict[str, Any],
+) -> None:
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    behind = {**behind, "status": {**behind["status"], "conditions": [late]}}
+    old = pod(container({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}))
+    observed = Observed(children={"InferenceService": [service(READY, url=URL)]}, deployments=[behind], pods=[old])
+    found = {item["type"]: item for item in evaluate(looked_at(), observed, {}, NOW)["conditions"]}
+    assert (found["Ready"]["reason"], "Stalled" in found) == ("Deploying", False)
+    assert "has not acted on the latest change yet; before it: pod cats-1: " in found["Ready"]["message"]
+
+
 def test_a_model_whose_pods_have_the_latest_change_serves_it() -> None:
     children = {"InferenceService": [service(READY, url=URL)]}
     observed = Observed(children=children, deployments=[kserves_deployment()], pods=[good()])
