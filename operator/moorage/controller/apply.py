@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from moorage.api.conditions import APPLY_FAILED, CONFLICT, KSERVE_UNAVAILABLE, REPLACING, Reason
+from moorage.api.v1alpha1 import GROUP, KIND
 from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.diff import admitted, drift
 from moorage.controller.observe import CHILDREN, Observed
@@ -12,8 +13,10 @@ from moorage.render import OWNER_LABEL
 
 log = logging.getLogger(__name__)
 
-_PASSING = frozenset({0, 401, 409, 429, 503, 504})
+_PASSING = frozenset({0, 401, 408, 409, 429, 502, 503, 504})
 """Answers that tell of this moment, and nothing of the object: no status is written for them."""
+_ETCD = "etcdserver: "
+"""What a 500 begins with while etcd elects a leader, for instance."""
 _DENIED = ("denied the request", "denied request")
 """By a webhook or by a policy, which choose the code of their answer: of the object, whatever that is."""
 
@@ -85,7 +88,8 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
 
 
 def _passes(error: ApiError) -> bool:
-    return error.code in _PASSING and not any(words in error.message for words in _DENIED)
+    passing = error.code in _PASSING or (error.code == 500 and error.message.startswith(_ETCD))
+    return passing and not any(words in error.message for words in _DENIED)
 
 
 async def _made(cluster: Cluster, manifest: Body) -> Body | None:
@@ -143,7 +147,7 @@ def _must_be_ours(live: Body, owner_uid: str, kind: str, name: str) -> None:
     if _is_ours(live, owner_uid):
         return
     owners = live["metadata"].get("ownerReferences", [])
-    if any(owner.get("kind") == "ModelDeployment" for owner in owners):
+    if any(owner.get("kind") == KIND and owner.get("apiVersion", "").startswith(f"{GROUP}/") for owner in owners):
         raise ApplyError(
             REPLACING, f"{kind} {name} belongs to a deleted ModelDeployment of the same name and is being removed", 1.0
         )

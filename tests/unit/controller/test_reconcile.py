@@ -225,11 +225,41 @@ async def test_a_stranger_in_the_place_of_a_child_of_whose_end_no_watch_has_told
 
 
 async def test_the_children_of_a_predecessor_are_waited_for(world: World) -> None:
-    owner = [{"kind": "ModelDeployment", "uid": "an-older-one"}]
+    owner = [{"apiVersion": "moorage.dev/v1alpha1", "kind": "ModelDeployment", "uid": "an-older-one"}]
     metadata = {"name": "cats-predictor", "namespace": "demo", "ownerReferences": owner}
     world.server.put(path("ServingRuntime"), {"metadata": metadata})
     assert await world.reconcile() == Outcome(Result.RETRY, 1.0)
     assert world.condition("Accepted")["reason"] == "ReplacingPredecessor"
+
+
+async def test_the_children_of_another_projects_model_deployment_are_a_strangers(world: World) -> None:
+    owner = [{"apiVersion": "other.example/v1", "kind": "ModelDeployment", "uid": "a-strangers"}]
+    metadata = {"name": "cats-predictor", "namespace": "demo", "ownerReferences": owner}
+    world.server.put(path("ServingRuntime"), {"metadata": metadata})
+    await world.reconcile()
+    assert world.condition("Accepted")["reason"] == "Conflict"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (408, "too slow"),
+        (500, "etcdserver: leader changed"),
+        (502, "<html>Bad Gateway</html>"),
+        (503, "busy"),
+        (504, "slow"),
+    ],
+)
+async def test_an_answer_that_tells_of_the_moment_leaves_the_status_alone(
+    world: World, code: int, message: str
+) -> None:
+    await world.reconcile()
+    world.asks(scaling={"minReplicas": 1, "maxReplicas": 9}, generation=2)
+    world.server.faults["PATCH", path("InferenceService")] = status(code, "", message)
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert world.condition("Accepted")["status"] == "True"
+    assert OWNER + "/status" not in {at for _, at in world.server.writes}
 
 
 async def test_a_quota_is_told_in_the_servers_words_and_tried_again(world: World) -> None:
