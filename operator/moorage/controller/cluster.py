@@ -24,6 +24,8 @@ FIELD_MANAGER = "moorage"
 TIMEOUT_S = 30.0
 WATCH_IDLE_S = 60.0
 """A watch that is silent for longer is dead: the server is asked to end it before, and to send a bookmark as it does."""
+LONGEST_ASKED_WAIT_S = 30.0
+"""A server that asks for more, as a proxy's page for maintenance does, may be back long before."""
 NOT_LEADING = "NotLeading"
 _SERVERS_SHARE = 0.85
 """Of the time that we wait for a write: after it the server gives up, and its word of that still reaches us."""
@@ -338,7 +340,7 @@ class Cluster:
             response.status,
             status.get("reason", response.reason or ""),
             status.get("message", text[:500]),
-            float(wait) if wait.isdigit() else None,
+            min(float(wait), LONGEST_ASKED_WAIT_S) if wait.isdigit() else None,
             NAMESPACE_NOT_FOUND if no_namespace else cause,
         )
 

@@ -9,6 +9,7 @@ slowly, and holds up nobody else.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 LONGEST_REFUSED_WAIT_S = 60.0
 BETWEEN_STREAMS_S = 0.1
+STEADY_S = 5.0
+"""A watch that has worked for so long begins its waits anew; one that is refused after each list does not."""
 """The server ends a stream after minutes; one that ends each at once must not keep us busy."""
 
 
@@ -66,10 +69,10 @@ class Watch:
         """Until cancelled."""
         wait_s = FIRST_WAIT_S
         while True:
-            at_least_s = 0.0
+            at_least_s, listed_at = 0.0, math.inf
             try:
                 version = await self._list()
-                wait_s = FIRST_WAIT_S
+                listed_at = self._heard_at
                 while True:
                     version = await self._follow(version)
                     await asyncio.sleep(BETWEEN_STREAMS_S)
@@ -86,6 +89,8 @@ class Watch:
                     self._interrupted = True
             except Exception:
                 log.exception("watch of %s failed", self._resource.plural)
+            if time.monotonic() - listed_at > STEADY_S:
+                wait_s = FIRST_WAIT_S
             jittered_s = wait_s * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await asyncio.sleep(max(jittered_s, at_least_s))
             wait_s = min(LONGEST_REFUSED_WAIT_S if self.refused else LONGEST_WAIT_S, wait_s * 2)

@@ -187,7 +187,13 @@ async def test_an_apply_says_which_object_it_means(connection: Connection) -> No
 
 @pytest.mark.parametrize(
     ("code", "headers", "retry_after_s"),
-    [(409, {}, None), (429, {"Retry-After": "7"}, 7.0), (429, {"Retry-After": "soon"}, None), (503, {}, None)],
+    [
+        (409, {}, None),
+        (429, {"Retry-After": "7"}, 7.0),
+        (429, {"Retry-After": "soon"}, None),
+        (503, {}, None),
+        (503, {"Retry-After": "3600"}, 30.0),
+    ],
 )
 async def test_an_error_carries_the_servers_words_and_wish(
     connection: Connection, code: int, headers: dict[str, str], retry_after_s: float | None

@@ -71,6 +71,26 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "LONGEST_WAIT_S", 0.02)
 
 
+async def test_who_may_list_and_not_watch_lists_ever_more_seldom(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "LONGEST_WAIT_S", 10.0)
+    lists = 0
+
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        nonlocal lists
+        if "watch" in request.query:
+            return web.json_response({"reason": "Forbidden", "message": "no watch"}, status=403)
+        lists += 1
+        return web.json_response({"metadata": {"resourceVersion": "10"}, "items": []})
+
+    connection.server.faults["GET", "/pods"] = refusing
+    async with running(connection, Store()):
+        await until(lambda: lists > 4)
+        await asyncio.sleep(0.5)
+    assert lists < 12
+
+
 async def test_what_is_listed_is_stored_and_its_owners_are_told(connection: Connection) -> None:
     connection.server.faults["GET", "/pods"] = Script([pod("a"), pod("b", "dogs")])
     store, became_available = Store(), []
