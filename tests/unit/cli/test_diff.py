@@ -1,6 +1,7 @@
 """What `moor diff` makes of objects before and after. The dry runs themselves are in tests/contract/test_moor_diff.py."""
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.builders import model_deployment
 
 from moorage.api.conditions import NOT_YET_SUPPORTED
 from moorage.cli.app import app
+from moorage.cli.diff import command
 from moorage.cli.diff.plan import Change, Plan, overlaid, pod_hash
 from moorage.cli.diff.screen import lines, picture
 from moorage.cli.files import UserError
@@ -112,3 +114,18 @@ def test_an_operators_arguments_are_what_it_renders_with() -> None:
 def test_a_network_that_is_none_is_named() -> None:
     with pytest.raises(UserError, match="--node-cidr: expected a network"):
         of_arguments(CONTROLLER, ["--node-cidr=x"]).settings()
+
+
+def operator_with(*containers: str) -> Any:
+    spec = {"containers": [{"name": name, "args": ["controller", f"--predictor-image={name}"]} for name in containers]}
+    return SimpleNamespace(get=lambda path: {"spec": {"template": {"spec": spec}}})
+
+
+def test_the_operators_options_are_read_from_its_own_container_beside_others() -> None:
+    found = command._settings(operator_with("proxy", "controller"), "moorage-system", CONTROLLER, Console())
+    assert found.predictor_image == "controller"
+
+
+def test_a_deployment_without_the_operators_container_is_told() -> None:
+    with pytest.raises(UserError, match="expected a container named controller, found proxy, main: "):
+        command._settings(operator_with("proxy", "main"), "moorage-system", CONTROLLER, Console())

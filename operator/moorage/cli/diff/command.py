@@ -68,7 +68,14 @@ def _settings(kube: Kube, namespace: str, controller: TyperCommand, console: Con
         note = f"no Deployment moorage-controller to be read in {namespace}: an operator without options is assumed"
         console.print(note, style="yellow", markup=False)
         return RenderSettings()
-    [container] = operator["spec"]["template"]["spec"]["containers"]
+    containers = operator["spec"]["template"]["spec"]["containers"]
+    container = next((each for each in containers if each["name"] == "controller"), None)
+    if container is None:
+        found = ", ".join(each["name"] for each in containers)
+        raise UserError(
+            f"the Deployment moorage-controller in {namespace}: expected a container named controller, found {found}: "
+            "name the operator's own container so"
+        )
     return of_arguments(controller, container.get("args", [])[1:]).settings()
 
 
