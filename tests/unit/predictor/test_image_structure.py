@@ -9,6 +9,7 @@ from PIL import Image
 
 from moorage_predictor.errors import ImageInvalid
 from moorage_predictor.tasks.image_classification import images, structure
+from moorage_predictor.tasks.image_classification import jpeg as jpeg_module
 
 SIDE = 64
 TILE_WIDTH, TILE_LENGTH = 322, 323
@@ -83,6 +84,26 @@ def test_a_jpeg_with_very_many_scans_is_refused(jpeg):
     assert opened(with_scans(jpeg, 80)) == (SIDE, SIDE)
     with pytest.raises(ImageInvalid, match=r"^image 0: expected at most 100 scans in a JPEG"):
         opened(with_scans(jpeg, 101))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_baseline_jpeg_has_no_further_scans_that_could_cost_anything(encode, monkeypatch, mode):
+    baseline = encode(Image.new(mode, (SIDE, SIDE)), "JPEG")
+    monkeypatch.setattr(structure, "_check_scans", None)  # which takes time
+    assert opened(with_scans(baseline, 101)) == (SIDE, SIDE)
+    with images.opened(with_scans(baseline, 101), name="image 0", max_bytes=10**6, max_side=SIDE) as image:
+        assert jpeg_module.decode(with_scans(baseline, 101), image) is None, "libjpeg-turbo expects the end"
+
+
+def test_a_baseline_jpeg_whose_components_come_one_by_one_may_have_as_many_scans_as_others(encode):
+    baseline = encode(Image.new("RGB", (SIDE, SIDE)), "JPEG")
+    at = baseline.index(b"\xff\xda")
+    one_by_one = baseline[: at + 2] + struct.pack(">H", 8) + bytes([1]) + baseline[at + 5 :]
+    with pytest.raises(ImageInvalid, match="scans in a JPEG"):
+        opened(with_scans(one_by_one, 101))
+    second_frame = baseline[:2] + segment(0xC2, bytes([8, 0, 8, 0, 8, 3])) + baseline[2:]
+    with pytest.raises(ImageInvalid, match="scans in a JPEG"):
+        structure.check(with_scans(second_frame, 101), name="image 0", max_side=SIDE)
 
 
 def test_very_many_segments_among_the_scans_are_refused(jpeg):

@@ -29,6 +29,9 @@ PNG_CHUNKS: Final = 1000
 _JPEG: Final = b"\xff\xd8"
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff])")
 _MARKER_AMONG_PIXELS: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL: Final = (b"\xc0", b"\xc1")
+"""Of such a frame libjpeg reads no further scan if the first one has all of its components."""
 _SOS: Final = 0xDA
 _EOI: Final = 0xD9
 _WITHOUT_LENGTH: Final = frozenset([0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)])
@@ -57,15 +60,19 @@ def check(data: bytes, *, name: str, max_side: int) -> None:
 
 def _check_jpeg(data: bytes, name: str) -> None:
     at = skipped = 0
+    frames: list[bytes] = []
     for _ in range(MAX_SEGMENTS):
         if (found := _MARKER.search(data, at)) is None:
             return
         skipped += found.end() - 2 - at
         if skipped > MAX_JUNK:
             break
-        at = _end(data, found)
-        if found[1][0] == _SOS:
-            _check_scans(data, at, name)
+        content, at = found.end() + 2, _end(data, found)
+        if found[1][0] in _FRAMES:
+            frames.append(found[1] + data[content + 5 : content + 6])
+        elif found[1][0] == _SOS:
+            if frames not in ([each + data[content : content + 1]] for each in _SEQUENTIAL):
+                _check_scans(data, at, name)
             return
     raise ImageInvalid(
         f"{name}: expected at most {MAX_SEGMENTS} segments and {MAX_JUNK} bytes between them before the pixels of a JPEG, found "
