@@ -25,9 +25,9 @@ def segment(marker, content):
     return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(content)) + content
 
 
-def scan(spectral=(1, 63)):
+def scan():
     """Without one bit of pixels: libjpeg-turbo would go over the whole picture."""
-    return segment(0xDA, bytes([1, 1, 0, *spectral, 0]))
+    return segment(0xDA, bytes([1, 1, 0, 1, 63, 0]))
 
 
 def with_segments(jpeg, added):
@@ -43,11 +43,11 @@ def jpeg(encode):
     return encode(Image.new("RGB", (SIDE, SIDE), (9, 99, 199)), "JPEG", progressive=True)
 
 
-def tiff(*sides, order="<", big=False, tags=(TILE_WIDTH, TILE_LENGTH)):
-    """One grey pixel; the header of its first picture with `sides` under `tags`, in turn, each a LONG."""
+def tiff(*sides, order="<", big=False):
+    """One grey pixel; the header of its first picture with `sides` as widths and lengths of its tiles, in turn, each a LONG."""
     magic = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", 43 if big else 42)
     pairs = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (277, 1)]
-    pairs += [(tags[number % len(tags)], side) for number, side in enumerate(sides)]
+    pairs += [((TILE_WIDTH, TILE_LENGTH)[number % 2], side) for number, side in enumerate(sides)]
     if big:
         head = magic + struct.pack(order + "HHQ", 8, 0, 16) + struct.pack(order + "Q", len(pairs))
         return head + b"".join(struct.pack(order + "HHQI4x", tag, 4, 1, value) for tag, value in pairs) + bytes(8)

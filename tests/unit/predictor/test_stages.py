@@ -66,6 +66,16 @@ def images(*classes):
     return lambda: PreparedImages(tensor)
 
 
+def slow(decoded):
+    """An image of the first class, whose decoding ends when `decoded` is set."""
+
+    def come():
+        assert decoded.wait(10)
+        return images(1)()
+
+    return come
+
+
 def best(classification):
     return classification.class_id[:, 0].tolist()
 
@@ -100,12 +110,8 @@ async def test_a_lone_image_passes_all_stages_in_one_thread_and_counts_as_a_batc
 async def test_a_lone_image_that_gets_company_before_its_forward_pass_queues_with_it(make, network):
     stages, decoded = make(cores=1), threading.Event()
 
-    def slow():
-        assert decoded.wait(10)
-        return images(1)()
-
     network.open.clear()
-    first = asyncio.ensure_future(stages.classify(slow))
+    first = asyncio.ensure_future(stages.classify(slow(decoded)))
     await until(lambda: stages.batcher.running)
     second = asyncio.ensure_future(stages.classify(images(2)))
     await until(lambda: stages._inside == 2)
@@ -121,11 +127,7 @@ async def test_nobody_waits_for_what_a_lone_image_does_before_its_forward_pass(m
     stages, decoded = make(cores=cores), threading.Event()
     stages.batcher.resize(1)
 
-    def slow():
-        assert decoded.wait(10)
-        return images(1)()
-
-    first = asyncio.ensure_future(stages.classify(slow))
+    first = asyncio.ensure_future(stages.classify(slow(decoded)))
     await until(lambda: stages.batcher.running)
     assert best(await stages.classify(images(2))) == [2]
     assert stages.batcher.running == 0
@@ -136,11 +138,7 @@ async def test_nobody_waits_for_what_a_lone_image_does_before_its_forward_pass(m
 async def test_a_lone_image_whose_caller_goes_while_it_is_decoded_is_not_computed(make, network):
     stages, decoded = make(), threading.Event()
 
-    def slow():
-        assert decoded.wait(10)
-        return images(1)()
-
-    call = asyncio.ensure_future(stages.classify(slow))
+    call = asyncio.ensure_future(stages.classify(slow(decoded)))
     await until(lambda: stages.batcher.running)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -155,11 +153,7 @@ async def test_a_lone_image_whose_caller_goes_while_it_is_decoded_is_not_compute
 async def test_nobody_waits_for_an_image_that_is_still_decoded_for_a_caller_who_has_gone(make):
     stages, decoded = make(), threading.Event()
 
-    def slow():
-        assert decoded.wait(10)
-        return images(1)()
-
-    call = asyncio.ensure_future(stages.classify(slow))
+    call = asyncio.ensure_future(stages.classify(slow(decoded)))
     await until(lambda: stages.batcher.running)
     assert best(await stages.classify(images(2))) == [2]  # beside whom it counts as no batch any more
     call.cancel()

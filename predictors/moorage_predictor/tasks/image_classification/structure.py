@@ -121,15 +121,14 @@ def _tile_sides(data: bytes) -> Iterator[int | None]:
     """Of a TIFF's first picture, all that are said, for readers differ in which of several counts; None is no plain number."""
     order = "<" if data.startswith(b"II") else ">"
     big = _BIG_TIFF in data[2:4]
-    first, many, entry = ("Q", "Q", "HHQ8s") if big else ("I", "H", "HHI4s")
+    first, many = ("Q", "Q") if big else ("I", "H")
+    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
     try:
         (at,) = struct.unpack_from(order + first, data, 8 if big else 4)
         (entries,) = struct.unpack_from(order + many, data, at)
         at += struct.calcsize(order + many)
         for number in range(entries):
-            tag, kind, count, value = struct.unpack_from(
-                order + entry, data, at + number * struct.calcsize(order + entry)
-            )
+            tag, kind, count, value = entry.unpack_from(data, at + number * entry.size)
             if tag in _TILE_SIDES:
                 plain = count == 1 and kind in (_SHORT, _LONG)
                 yield struct.unpack_from(order + ("H" if kind == _SHORT else "I"), value)[0] if plain else None
