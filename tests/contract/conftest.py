@@ -1,6 +1,7 @@
 """Fixtures of the contract tests: a real API server, a namespace per test, KServe or its stand-in, and our controller."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 
 import pytest
 from tests.contract.controller_process import ControllerProcess
@@ -17,3 +18,16 @@ def controller(control_plane: Cluster) -> Iterator[ControllerProcess]:
     process.start()
     yield process
     process.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what the controllers said last: a condition that did not come true has its reason there."""
+    report = yield
+    plane = getattr(item, "funcargs", {}).get("control_plane")
+    if report.failed and plane is not None:
+        for log in sorted(plane.run_dir.glob("*.log"), key=lambda path: path.stat().st_mtime):
+            ours = [line for line in log.read_text(errors="replace").splitlines() if '"logger": "moorage.' in line]
+            if ours and log.stat().st_mtime >= time.time() - 300:
+                report.sections.append((f"last of {log.name}", "\n".join(ours[-25:])))
+    return report

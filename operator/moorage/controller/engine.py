@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from moorage.api.conditions import READY
-from moorage.controller.claims import AGAIN_S, Claims
+from moorage.controller.claims import Claims
 from moorage.controller.cluster import NOT_LEADING, ApiError, Body, Cluster
 from moorage.controller.events import Events
 from moorage.controller.instruments import Instruments
@@ -37,8 +37,6 @@ LAST_EVENTS_S = 1.0
 """For those that wait when it stops."""
 RESYNC_S = 600.0
 """Everything is looked at again this often (jittered), in case an event was lost. Costs no request if nothing changed."""
-LEFT_ALONE = Outcome(Result.LEFT_ALONE, look_again_s=AGAIN_S)
-"""In a namespace of another installation's."""
 
 
 class Engine:
@@ -188,13 +186,13 @@ class Engine:
             if body is None or await self._claims.holds(key, body):
                 outcome = await self._reconciler.reconcile(key)
             else:
-                outcome = LEFT_ALONE
+                outcome = self._left_alone(key)
         except ApiError as error:
             lost = self._claims.lost(key, error)
             # 404, 409: the object changed or went while we worked; the watch will say how
             if error.code not in (404, 409) and error.reason != NOT_LEADING and not lost:
                 log.warning("will retry", extra={**self._about(key), "reason": error.reason, "error": error.message})
-            outcome = LEFT_ALONE if lost else Outcome(Result.RETRY, error.retry_after_s or 0.0)
+            outcome = self._left_alone(key) if lost else Outcome(Result.RETRY, error.retry_after_s or 0.0)
         except Exception:
             log.exception("reconciliation failed", extra={**self._about(key), "reason": "Bug"})
             outcome = Outcome(Result.RETRY)
@@ -204,6 +202,9 @@ class Engine:
             self._queue.succeed(key)
         self._queue.look_again(key, outcome.look_again_s)
         self._instruments.reconciled(outcome.result, time.perf_counter() - started)
+
+    def _left_alone(self, key: Key) -> Outcome:
+        return Outcome(Result.LEFT_ALONE, look_again_s=self._claims.ask_in_s(key.namespace) or 0.0)
 
     def _about(self, key: Key) -> dict[str, object]:
         body = self.store.get(MODEL_DEPLOYMENT.kind, key) or {"metadata": {}}

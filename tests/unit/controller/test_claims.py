@@ -6,7 +6,7 @@ from tests.builders import stored
 from tests.unit.controller.conftest import Connection
 from tests.unit.controller.mock_api_server import status
 
-from moorage.controller.claims import AGAIN_S, Claims
+from moorage.controller.claims import FIRST_S, LONGEST_S, Claims
 from moorage.controller.cluster import ApiError
 from moorage.controller.policy import policy
 from moorage.controller.store import Key
@@ -20,7 +20,8 @@ REFUSED = status(422, "Invalid", f"ValidatingAdmissionPolicy 'theirs' with bindi
 
 
 def a_minute_passes(claims: Claims) -> None:
-    claims._ask_at = {namespace: at - AGAIN_S for namespace, at in claims._ask_at.items()}
+    for loss in claims._lost.values():
+        loss.ask_at -= LONGEST_S
 
 
 async def test_a_namespace_is_asked_for_once_and_nothing_is_stored_by_asking(connection: Connection) -> None:
@@ -74,6 +75,22 @@ async def test_a_namespace_that_was_lost_is_asked_before_anything_is_written_and
         a_minute_passes(asked)
         assert await asyncio.gather(*(asked.holds(CATS, body) for _ in range(8))) == [False] * 8
         assert [request.query["dryRun"] for request in connection.server.requests] == ["All"] * asking
+
+
+async def test_it_is_asked_again_after_a_second_and_then_ever_more_seldom(connection: Connection) -> None:
+    body = connection.server.put(PATH, stored())
+    connection.server.faults["PATCH", "/status"] = REFUSED
+    asked = Claims(connection.cluster, ask_first=True)
+    assert asked.ask_in_s("demo") is None
+    waits = []
+    for _ in range(8):
+        assert not await asked.holds(CATS, body)
+        asked.lost(
+            Key("demo", "dogs"), ApiError(422, "Invalid", THEIRS)
+        )  # the other workers' refusals are the same news
+        waits.append(asked.ask_in_s("demo") or 0.0)
+        a_minute_passes(asked)
+    assert waits == pytest.approx([FIRST_S, 2, 4, 8, 16, 32, LONGEST_S, LONGEST_S], abs=0.5)
 
 
 async def test_a_question_without_an_answer_is_asked_again_at_once(connection: Connection) -> None:

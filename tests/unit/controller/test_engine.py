@@ -8,13 +8,11 @@ from tests.unit.controller.conftest import Connection
 from tests.unit.controller.mock_api_server import status
 
 from moorage.controller import claims as claims_module
-from moorage.controller import engine as engine_module
 from moorage.controller import watch as watch_module
 from moorage.controller.cluster import Cluster
 from moorage.controller.engine import Engine
 from moorage.controller.instruments import Instruments
 from moorage.controller.policy import STATUS_IS_OURS
-from moorage.controller.reconcile import Outcome, Result
 from moorage.render import RenderSettings
 
 
@@ -130,8 +128,8 @@ def test_model_deployments_are_counted_by_readiness() -> None:
 async def test_in_a_namespace_that_another_installation_looks_after_nothing_is_written_until_it_no_longer_does(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims_module, "AGAIN_S", 0.05)
-    monkeypatch.setattr(engine_module, "LEFT_ALONE", Outcome(Result.LEFT_ALONE, look_again_s=0.05))
+    monkeypatch.setattr(claims_module, "FIRST_S", 0.02)
+    monkeypatch.setattr(claims_module, "LONGEST_S", 0.05)
     refused = f"ValidatingAdmissionPolicy 'theirs' denied request: status: {STATUS_IS_OURS}"
     connection.server.faults["PATCH", "/status"] = status(422, "Invalid", refused)
     registry = CollectorRegistry()
