@@ -53,6 +53,12 @@ def crashing(code: int, reason: str = "Error", message: str = "", restarts: int 
     }
 
 
+def silent() -> Object:
+    """The predictor runs, was ready, and no longer answers its probe."""
+    running = {"running": {"startedAt": "2025-12-31T23:00:00Z"}}
+    return {**_pod("Running"), "containerStatuses": [{**_container(CONTAINER, running), "started": True}]}
+
+
 def initializer_crashing(message: str) -> Object:
     """KServe's storage initializer ends again and again; the message is the end of its log."""
     last = {"terminated": {"exitCode": 1, "reason": "Error", "message": message}}

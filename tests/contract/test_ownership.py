@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.contract.controller_process import ControllerProcess
+from tests.contract.controller_process import USER, ControllerProcess
 from tests.contract.deployments import apply
 from tests.control_plane.client import Api, ApiError, condition, eventually
-from tests.control_plane.plane import Cluster
+from tests.control_plane.plane import Cluster, ControlPlane
 
 from moorage.render import OWNER_LABEL
 
@@ -116,6 +116,33 @@ def test_a_child_of_any_kind_that_somebody_edits_gets_our_fields_back_and_keeps_
         metadata = api.get(kind, namespace, name)["metadata"]
         assert metadata["annotations"]["example.com/owner"] == metadata["labels"]["team"] == "sea"
         assert metadata["uid"] == before[kind]["metadata"]["uid"], "mended, not made anew"
+
+
+def test_a_rival_that_writes_a_field_back_each_time_is_named_answered_ever_more_seldom_and_forgotten_once_it_has_gone(
+    api: Api, namespace: str, control_plane: Cluster
+) -> None:
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("a lent cluster has no audit log that we can read")
+    apply(api, namespace)
+    eventually(lambda: ready(api, namespace), timeout_s=60)
+    mark = control_plane.audit.mark()
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        api.patch("NetworkPolicy", namespace, "cats-predictor", {"spec": {"policyTypes": ["Ingress"]}})
+        time.sleep(0.05)
+    answers = [
+        each
+        for each in control_plane.audit.writes(since=mark, namespace=namespace)
+        if (each.user, each.resource) == (USER, "networkpolicies")
+    ]
+    assert 4 <= len(answers) <= 6, "three at once, then after 2, 4, 8 s"
+    reason, words = accepted(api, namespace)
+    assert reason == "Contested"
+    assert "NetworkPolicy cats-predictor: the field manager 'moorage-tests'" in words
+    assert ".spec.policyTypes" in words
+    assert not ready(api, namespace)
+    eventually(lambda: ready(api, namespace), timeout_s=60)
+    assert api.get("NetworkPolicy", namespace, "cats-predictor")["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
 def webhook(namespace: str, url: str, timeout_s: int) -> dict[str, Any]:

@@ -55,9 +55,10 @@ CASES: dict[str, tuple[Object, str, list[str]]] = {
         "Unschedulable",
         ["3 Insufficient nvidia.com/gpu", "it asks for cpu", "add nodes"],
     ),
+    "silent": (kubelet.silent(), "NotAnswering", ["readiness probe since 2026-01-01T00:00:00Z", "kubectl logs"]),
     "volumes": (kubelet.without_volumes(), "VolumesNotMounted", ["make what is missing"]),
 }
-STALLED = set(CASES) - {"place", "volumes"}
+STALLED = set(CASES) - {"place", "silent", "volumes"}
 
 
 def apply(api: Api, namespace: str, name: str, **spec: Any) -> None:

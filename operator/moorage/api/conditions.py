@@ -75,6 +75,13 @@ CONFLICT = Reason(
     "An object that this deployment needs exists and belongs to somebody else. It is left alone.",
     "Rename the ModelDeployment, or remove the other object.",
 )
+CONTESTED = Reason(
+    "Contested",
+    (ACCEPTED,),
+    "Somebody writes a field of an object of ours back each time that it was restored. It is restored ever more seldom, at last "
+    "once a minute.",
+    "The message has the object, the field and who writes it: have that writer leave it alone, or set the field in the spec.",
+)
 KSERVE_UNAVAILABLE = Reason(
     "KServeUnavailable",
     (ACCEPTED,),
@@ -157,6 +164,14 @@ CONTAINER_CONFIG_FAILED = Reason(
     (PREDICTOR_READY,),
     "A node cannot make the container, for instance because a Secret that it names is missing.",
     "Make what the message names; the pod goes on by itself.",
+)
+NOT_ANSWERING = Reason(
+    "NotAnswering",
+    (PREDICTOR_READY,),
+    "A container runs and was ready, and fails its readiness probe since.",
+    "Read the log of the pod that the message names; `moor explain NAME` shows what the probe was told. Where no copy answers any "
+    "request, its liveness probe fails too, and Kubernetes restarts it.",
+    waits=True,
 )
 UNSCHEDULABLE = Reason(
     "Unschedulable",

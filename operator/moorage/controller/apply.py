@@ -65,12 +65,16 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
         if applied is None:
             live = live or await _present(cluster, manifest)
             _must_be_ours(live, owner_uid, kind, name)
-            changed = drift(_attainable(store, manifest, live), live)
+            changed, entry = drift(_attainable(store, manifest, live), live), (kind, key_of(live))
             if changed is None:
+                store.contests.stands(entry)
                 store.put(kind, live)
+                return 0
+            if store.contests.holds_back(entry, manifest, live, changed):
                 return 0
             log.info("restoring", extra=_about(live, kind, reason="Drift", field=changed))
             applied = await cluster.apply(CHILDREN[kind], manifest, uid=live["metadata"]["uid"])
+            store.contests.restored(entry, manifest)
     except ApiError as error:
         if error.code == 409 and live is not None:  # perhaps another by now, of which no watch has told: ask next time
             store.forget(kind, key_of(live))

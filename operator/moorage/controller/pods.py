@@ -13,6 +13,7 @@ from moorage.api.conditions import (
     EVICTED,
     IMAGE_PULL_FAILED,
     MODEL_LOAD_FAILED,
+    NOT_ANSWERING,
     OUT_OF_MEMORY,
     STORAGE_FAILED,
     UNSCHEDULABLE,
@@ -56,6 +57,7 @@ _ORDER = (
     IMAGE_PULL_FAILED,
     CONTAINER_CONFIG_FAILED,
     CRASH_LOOPING,
+    NOT_ANSWERING,
     EVICTED,
     VOLUMES_NOT_MOUNTED,
     UNSCHEDULABLE,
@@ -132,9 +134,20 @@ def _container_trouble(container: Body, pod: Body) -> Trouble | None:
             CONTAINER_CONFIG_FAILED, pod_name, f"{why}: {words}", "make what is missing; it goes on by itself"
         )
     ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
-    if not ended or (ended.get("exitCode", 0) == 0 and why != "CrashLoopBackOff"):
-        return None  # an end in order, as after a drain
+    if not ended or (ended.get("exitCode", 0) == 0 and why != "CrashLoopBackOff"):  # an end in order, as after a drain
+        return _silence(container, pod)
     return _end_trouble(container, ended, pod)
+
+
+def _silence(container: Body, pod: Body) -> Trouble | None:
+    """Of a container that was ready and no longer is. One that has not been ready yet runs in a pod that was unready before."""
+    since = _condition(pod, "Ready").get("lastTransitionTime")
+    unready, running = _time(since), _time(container.get("state", {}).get("running", {}).get("startedAt"))
+    if not container.get("started") or not unready or not running or unready <= running:
+        return None
+    name, pod_name = container["name"], pod["metadata"]["name"]
+    said = f"container {name} runs, and has failed its readiness probe since {since}"
+    return Trouble(NOT_ANSWERING, pod_name, said, f"read `kubectl logs {pod_name} -c {name}`")
 
 
 def _end_trouble(container: Body, ended: Body, pod: Body) -> Trouble:

@@ -14,16 +14,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from moorage.api import ModelDeployment
-from moorage.api.conditions import INVALID_SPEC
+from moorage.api.conditions import CONTESTED, INVALID_SPEC
 from moorage.api.messages import causes
 from moorage.controller.apply import ApplyError, NamespaceGoingError, apply
 from moorage.controller.cluster import ApiError, Body, Cluster
+from moorage.controller.contests import Contested
 from moorage.controller.deployments import fix_of_refusal
 from moorage.controller.events import Events, transitions
 from moorage.controller.observe import MODEL_DEPLOYMENT, Observed, observe
 from moorage.controller.pods import waits_until
 from moorage.controller.status import Judged, evaluate
-from moorage.controller.store import Key, Store
+from moorage.controller.store import Key, Store, key_of
 from moorage.render import Capabilities, Need, Refusal, RenderSettings, missing, refusal, render
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Reconciler:
         deployment, failure = _parse(body)
         writes, new = 0, False
         retry: Outcome | None = None
+        contested: Contested | None = None
         capabilities = self.capabilities()
         if deployment is not None and failure is None:
             try:
@@ -86,6 +88,8 @@ class Reconciler:
                     return Outcome(Result.GONE)
                 new = incomplete and not judged
                 writes = await apply(self.cluster, self.store, deployment.metadata.uid, manifests, observed)
+                if contested := self.store.contests.among((each["kind"], key_of(each)) for each in manifests):
+                    failure = Refusal(CONTESTED, contested.words)
             except NamespaceGoingError:
                 return Outcome(Result.GONE)
             except ApplyError as error:
@@ -104,7 +108,7 @@ class Reconciler:
         if retry:
             return retry
         if failure:
-            return Outcome(Result.REFUSED)
+            return Outcome(Result.REFUSED, look_again_s=contested.look_again_s if contested else None)
         result = Result.CHANGED if writes or written else Result.UNCHANGED
         return Outcome(result, look_again_s=self._look_again_s(key))
 

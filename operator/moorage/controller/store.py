@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from moorage.api.conditions import ROUTES_READY
 from moorage.controller.cluster import Body
+from moorage.controller.contests import Contests
 from moorage.render import OWNER_LABEL
 
 MAX_GONE = 10_000
@@ -77,6 +78,7 @@ class Store:
         """What was applied, and what admission made of it: to ask for the former again would never end."""
         self.unfinished: dict[tuple[str, Key], int] = {}
         """How many times in a row the API server has given up on a write of ours."""
+        self.contests = Contests()
         self._gone: OrderedDict[str, int] = OrderedDict()
         """By uid, the version at which an object was seen to go: an answer of ours that comes late must not revive it."""
 
@@ -110,6 +112,7 @@ class Store:
             self._gone.popitem(last=False)
         self.overruled.pop((kind, key_of(body)), None)
         self.unfinished.pop((kind, key_of(body)), None)
+        self.contests.forget((kind, key_of(body)))
         known = self._objects.get(kind, {}).get(key_of(body))
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             self.forget(kind, key_of(body))

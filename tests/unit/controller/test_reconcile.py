@@ -9,6 +9,7 @@ from tests.unit.controller.conftest import Connection
 from tests.unit.controller.mock_api_server import status
 
 from moorage.controller.cluster import ApiError
+from moorage.controller.contests import FREELY
 from moorage.controller.events import Events
 from moorage.controller.observe import CHILDREN, MODEL_DEPLOYMENT
 from moorage.controller.reconcile import Outcome, Reconciler, Result
@@ -172,6 +173,32 @@ async def test_a_child_that_was_edited_by_hand_is_restored(world: World) -> None
     world.store.put("NetworkPolicy", edited)
     await world.reconcile()
     assert world.server.objects[path("NetworkPolicy")]["spec"]["egress"]
+
+
+async def test_a_rival_that_writes_a_field_back_each_time_is_named_and_keeps_no_edit_from_any_object(
+    world: World,
+) -> None:
+    def rival() -> None:
+        live = world.server.objects[path("NetworkPolicy")]
+        body = {**live, "spec": {**live["spec"], "egress": []}}
+        world.store.put("NetworkPolicy", world.server.put(path("NetworkPolicy"), body))
+
+    await world.reconcile()
+    answered = 0
+    for _ in range(10):
+        rival()
+        outcome = await world.reconcile()
+        answered += ("PATCH", path("NetworkPolicy")) in world.server.writes
+    assert answered == FREELY + 1
+    assert (outcome.result, 0 < (outcome.look_again_s or 0.0) <= 2) == (Result.REFUSED, True)
+    found = world.condition("Accepted")
+    assert (found["status"], found["reason"]) == ("False", "Contested")
+    assert "NetworkPolicy cats-predictor: " in found["message"]
+    assert ".spec.egress" in found["message"]
+    assert world.condition("Stalled")["reason"] == "Contested"
+    world.asks(scaling={"minReplicas": 1, "maxReplicas": 9}, generation=2)
+    await world.reconcile()
+    assert world.server.objects[path("InferenceService")]["spec"]["predictor"]["maxReplicas"] == 9
 
 
 async def test_a_webhook_that_changes_our_field_is_not_argued_with(world: World) -> None:

@@ -506,6 +506,31 @@ def test_a_container_that_ends_in_order_again_and_again_is_crash_looping() -> No
     assert judged(pod(looping), isvc=service(WAITING))["PredictorReady"]["reason"] == "CrashLooping"
 
 
+@pytest.mark.parametrize(
+    ("started_at", "unready_since", "started", "reason"),
+    [
+        ("2026-01-02T03:00:00Z", "2026-01-02T03:02:00Z", True, "NotAnswering"),
+        ("2026-01-02T03:00:00Z", "2026-01-02T02:59:00Z", True, "Deploying"),  # not ready yet: the pod is older than it
+        ("2026-01-02T03:00:00Z", "2026-01-02T03:00:00Z", True, "Deploying"),  # restarted at once after an end
+        ("2026-01-02T03:00:00Z", "2026-01-02T03:02:00Z", False, "Deploying"),
+        (None, "2026-01-02T03:02:00Z", True, "Deploying"),
+    ],
+)
+def test_a_container_that_was_ready_and_no_longer_answers_is_told_from_one_that_is_on_its_way(
+    started_at: str | None, unready_since: str, started: bool, reason: str
+) -> None:
+    running = container({"running": {"startedAt": started_at} if started_at else {}}, started=started)
+    conditions = [{"type": "Ready", "status": "False", "lastTransitionTime": unready_since}]
+    found = judged(pod(running, conditions=conditions), isvc=service(WAITING))
+    assert found["PredictorReady"]["reason"] == reason
+    assert ("Stalled" in found, "Reconciling" in found) == (False, True)
+    if reason == "NotAnswering":
+        assert found["PredictorReady"]["message"] == (
+            "pod cats-1: container kserve-container runs, and has failed its readiness probe since 2026-01-02T03:02:00Z: "
+            "read `kubectl logs cats-1 -c kserve-container`"
+        )
+
+
 def test_a_missing_secret_is_named() -> None:
     waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "store" not found'}}
     found = judged(pod(container(waiting)), isvc=service(WAITING))["PredictorReady"]
