@@ -46,6 +46,7 @@ class Election:
         self._cluster, self._namespace, self._identity, self._clock = cluster, namespace, identity, clock
         self._until = 0.0
         self._mine: Body | None = None
+        self._tried = False
         self._seen = ""
         self._seen_at = 0.0
         self._leads = False
@@ -68,13 +69,19 @@ class Election:
             await asyncio.sleep(wait_s * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
 
     async def release(self) -> None:
-        """Give the Lease back, so that the next one need not wait. Only once nothing of ours writes any more."""
-        held, self._until, self._mine = self._mine, 0.0, None
-        if held is None:
+        """Give the Lease back, so that the next one need not wait. Only once nothing of ours writes any more, nor will.
+
+        It is read anew: a renewal, or the taking itself, may have been under way when `run` was cancelled.
+        """
+        self._mine, self._until = None, 0.0
+        if not self._tried:
             return
-        held["spec"] = {**held["spec"], "holderIdentity": "", "renewTime": _now()}
+        await self._cluster.settled()
         try:
-            await self._cluster.update(LEASE, held)
+            live = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
+            if live is not None and (live.get("spec") or {}).get("holderIdentity") == self._identity:
+                spec = {**live["spec"], "holderIdentity": "", "renewTime": _now()}
+                await self._cluster.update(LEASE, {**live, "spec": spec})
         except ApiError as error:
             log.info("the lease was not given back", extra={"reason": error.reason, "error": error.message})
 
@@ -91,7 +98,7 @@ class Election:
 
     async def _try(self) -> float:
         """Renew, or take what is free. Returns the seconds until the next try."""
-        started = self._clock()
+        started, self._tried = self._clock(), True
         try:
             self._mine = await (self._renew(self._mine) if self._mine else self._take())
         except ApiError as error:

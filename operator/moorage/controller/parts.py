@@ -7,11 +7,13 @@ Intake -> kopf, which tells the engine of ModelDeployments
 """
 
 import asyncio
+import logging
 import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from moorage.controller.capabilities import Discovery
 from moorage.controller.cluster import WATCH_IDLE_S, Cluster
@@ -25,6 +27,8 @@ from moorage.controller.lease import CALL_TIMEOUT_S, LEASE, Election
 from moorage.controller.observe import MODEL_DEPLOYMENT
 from moorage.controller.recount import Recount
 from moorage.render import RenderSettings
+
+log = logging.getLogger(__name__)
 
 HOME = "moorage-system"
 """The namespace of the lease, where no ServiceAccount says which one it is."""
@@ -75,14 +79,13 @@ class Parts:
     async def running(self) -> AsyncIterator[None]:
         """Everything runs inside, and has ended behind it: first who writes, then the right to write."""
         self._engine.start()
-        self._tasks += [
-            asyncio.create_task(self._intake.run(), name="intake"),
-            asyncio.create_task(self._discovery.run(self._engine.all_due), name="discovery"),
-        ]
+        self._start("intake", self._intake.run())
+        self._start("discovery", self._discovery.run(self._engine.all_due))
+        elects = []
         if self._election is None:
             self._engine.lead(True)
         else:
-            self._tasks.append(asyncio.create_task(self._election.run(self._engine.lead), name="election"))
+            elects.append(self._start("election", self._election.run(self._engine.lead)))
         try:
             yield
         finally:
@@ -90,9 +93,16 @@ class Parts:
                 task.cancel()
             await self._engine.stop()
             await self._cluster.settled()
+            await asyncio.gather(*elects, return_exceptions=True)
             if self._election is not None:
                 await self._election.release()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(part, name=name)
+        task.add_done_callback(_told_if_ended)
+        self._tasks.append(task)
+        return task
 
     def health(self) -> Health:
         """What the endpoints answer of it."""
@@ -114,6 +124,13 @@ class Parts:
         if self._election is not None:  # of an API server whose store has stopped the watches go on for long
             silent[LEASE.plural] = self._election.silent_s()
         return silent
+
+
+def _told_if_ended(task: asyncio.Task[None]) -> None:
+    """A part that ends by itself has a bug; /healthz says so too, but not which and why."""
+    if not task.cancelled():
+        words = {"part": task.get_name(), "reason": "Bug"}
+        log.error("a part has ended that never should", extra=words, exc_info=task.exception())
 
 
 @asynccontextmanager

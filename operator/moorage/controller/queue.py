@@ -78,7 +78,8 @@ class WorkQueue:
         """The key is well: its next failure waits briefly again."""
         self._failures.pop(key, None)
         self._retries.pop(key, None)
-        self._barred.pop(key, None)
+        if self._barred.pop(key, None) is not None:
+            self._soon.discard(key)  # what was put off for the server's sake need not hold up what comes now
 
     async def take(self) -> Key:
         """The next key that is due and that no other worker has. Give it back with `done`."""

@@ -78,7 +78,8 @@ def world(*pods: dict[str, Any], deployment: dict[str, Any] | None = None, **wor
     model = {**stored(), "status": {**conditions(**said), "observedGeneration": 1}}
     said_by_kserve = conditions(PredictorReady="False/MinimumReplicasUnavailable", Ready="False/No")
     service = body("cats", spec={"predictor": {"annotations": WANTED}}, status=said_by_kserve)
-    made = body("cats-predictor", spec={"replicas": 2}, status={"readyReplicas": 1, **(deployment or {})})
+    spec = {"replicas": 2, "template": {"metadata": {"annotations": WANTED}}}
+    made = body("cats-predictor", spec=spec, status={"readyReplicas": 1, "observedGeneration": 1, **(deployment or {})})
     return Found(model, service, made, list(pods))
 
 
@@ -169,10 +170,24 @@ def test_the_cause_is_the_one_that_the_operator_names_beside(
     assert service is not None
     assert made is not None
     service["metadata"]["labels"] = {OWNER_LABEL: "cats"}
-    made["spec"]["template"] = {"metadata": {"annotations": WANTED}}
-    made["status"]["observedGeneration"] = made["metadata"]["generation"]
     verdict = predictor_verdict(Observed({"InferenceService": [service]}, [made], pods), None, NOW)
     assert (verdict.reason.name, why.message in verdict.message, why.fix in verdict.message) == (why.reason, True, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "who"),
+    [("a later one", 1, ("InferenceService", "cats")), ("latest", 0, ("Deployment", "cats-predictor"))],
+    ids=["KServe", "the Deployment's controller"],
+)
+def test_while_nobody_has_acted_on_the_latest_change_the_pods_before_it_are_not_the_cause(
+    wanted: str, seen: int, who: tuple[str, str]
+) -> None:
+    found = world(killed("b"), deployment={"observedGeneration": seen}, PredictorReady="False/Deploying")
+    assert found.inference_service is not None
+    found.inference_service["spec"]["predictor"]["annotations"] = {POD_HASH: wanted}
+    why = cause(found, NOW)
+    assert why is not None
+    assert (why.kind, why.name, why.reason, why.message) == (*who, "Deploying", "PredictorReady says so")
 
 
 def test_a_copy_that_was_evicted_is_not_blamed_for_routes_that_are_missing() -> None:

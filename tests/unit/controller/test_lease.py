@@ -1,5 +1,6 @@
 """Two controllers and one lease, on clocks of their own that a test moves."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -133,6 +134,31 @@ async def test_a_lease_that_is_given_back_is_taken_at_once(first: Candidate, sec
     await first.election.release()
     assert not first.leads
     assert await second.tries()
+
+
+async def test_a_lease_is_given_back_though_its_renewal_was_under_way_when_the_end_came(
+    connection: Connection, first: Candidate, second: Candidate
+) -> None:
+    await first.tries()
+    assert not await second.tries()
+    renewing = asyncio.create_task(first.election._try())
+    while not connection.cluster._writes:
+        await asyncio.sleep(0)
+    renewing.cancel()
+    await first.election.release()
+    assert spec(connection)["holderIdentity"] == ""
+    assert await second.tries()
+
+
+async def test_what_another_one_has_taken_meanwhile_is_not_given_back(
+    connection: Connection, first: Candidate, second: Candidate
+) -> None:
+    await first.tries()
+    await second.tries()
+    second.clock.now += LEASE_S + 1
+    assert await second.tries()
+    await first.election.release()
+    assert spec(connection)["holderIdentity"] == "second"
 
 
 async def test_who_never_led_gives_nothing_back(connection: Connection, first: Candidate) -> None:

@@ -169,6 +169,16 @@ async def test_a_success_takes_the_planned_retry_back() -> None:
     assert await nothing_to_take(queue)
 
 
+async def test_a_success_lets_what_comes_next_come_at_once_though_the_server_had_asked_for_a_wait() -> None:
+    queue = WorkQueue()
+    queue.retry(CAT, at_least_s=30)
+    queue.add(CAT)
+    queue.succeed(CAT)
+    queue.add_soon(CAT)
+    async with asyncio.timeout(2):
+        assert await queue.take() == CAT
+
+
 async def test_a_key_that_the_server_wants_to_hear_nothing_of_waits_whatever_happens_to_it() -> None:
     queue = WorkQueue()
     queue.add(CAT)

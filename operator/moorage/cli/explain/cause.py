@@ -11,6 +11,7 @@ from moorage.api import conditions as c
 from moorage.cli.explain.gather import Found
 from moorage.cli.kube import Body
 from moorage.controller.culprit import culprit, of_latest_change, wanted_hash
+from moorage.controller.deployments import pod_hash, unseen
 from moorage.controller.pods import Trouble, exists, is_ready, trouble_of
 
 NOT_LOOKED_AT = "NotLookedAt"
@@ -64,11 +65,23 @@ def cause(found: Found, now: datetime) -> Cause | None:
         return _said(kind, _name_of(kind, found), predictor)
     if summary["status"] != "True" and predictor.get("status") == "True":  # the routes are what is missing
         return _said(*_named(found, []), summary)
+    if waits := _unseen(found):
+        return _said(*waits, predictor)
     pods = _current(found)
     deployments = [found.deployment] if found.deployment else []
     if wrong := culprit(pods, deployments, now, ended=summary["status"] != "True"):
         return Cause(wrong.kind, wrong.name, wrong.reason.name, wrong.said, wrong.fix)
     return _said(*_named(found, pods), summary)
+
+
+def _unseen(found: Found) -> tuple[str, str] | None:
+    """Who has not acted on the latest change yet: what the pods of the change before tell is then not the cause."""
+    service, deployment = found.inference_service, found.deployment
+    if service is None or deployment is None or not unseen(deployment, wanted_hash(service)):
+        return None
+    acted = pod_hash(deployment["spec"]["template"]) == wanted_hash(service)
+    body, kind = (deployment, "Deployment") if acted else (service, "InferenceService")
+    return kind, body["metadata"]["name"]
 
 
 def _current(found: Found) -> list[Body]:
