@@ -88,6 +88,8 @@ def test_what_changed_during_an_outage_is_handled_soon_after_it(
             eventually(lambda: behind.readiness()["staleSince"]["inferenceservices"], timeout_s=15)
     assert behind.get("/healthz") == '{"live": true}', "a restart would not help"
     lines = [json.loads(line) for line in behind.log()[said:].splitlines()]
+    # namespaces of the tests before are still going, and what is in them is looked after as well
+    lines = [line for line in lines if line.get("namespace") in (None, namespace)]
     assert len(lines) < 40 + outage_s(), "what goes on is said once, or once at each of kopf's tries"
     assert [line for line in lines if line.get("level") == "ERROR" and "Traceback" in str(line)] == []
     proxy.heal()

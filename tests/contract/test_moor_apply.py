@@ -38,6 +38,27 @@ def test_it_applies_waits_and_prints_the_url(moor_apply: Any, api: Api, namespac
     assert out.rstrip().endswith(url)
 
 
+def test_what_kubectl_has_applied_before_and_the_file_no_longer_has_goes(
+    moor_apply: Any, api: Api, namespace: str, control_plane: Cluster, tmp_path: Path
+) -> None:
+    before = tmp_path / "before.yaml"
+    made = document(scaling={"replicas": 2}, predictor={"precision": "bf16", "image": "example.com/predictor:1"})
+    made["metadata"]["labels"] = {"team": "sea", "tier": "gold"}
+    before.write_text(yaml.safe_dump(made))
+    control_plane.kubectl_run("apply", "-n", namespace, "-f", str(before))
+    api.patch("ModelDeployment", namespace, "cats", {"metadata": {"annotations": {"example.com/by-hand": "kept"}}})
+    wanted = document(predictor={"image": "example.com/predictor:1"})
+    wanted["metadata"]["labels"] = {"team": "sea"}
+    for _ in range(2):
+        assert moor_apply(wanted)[0] == 0
+        live = api.get("ModelDeployment", namespace, "cats")
+        assert "precision" not in live["spec"]["predictor"]
+        assert live["spec"].get("scaling", {}).get("replicas") is None
+        assert live["metadata"]["labels"] == {"team": "sea"}
+        assert live["metadata"]["annotations"] == {"example.com/by-hand": "kept"}
+    assert "moor" in [entry["manager"] for entry in live["metadata"]["managedFields"]]
+
+
 def test_what_it_waits_for_is_said_when_the_time_is_over(moor_apply: Any) -> None:
     code, out, err = moor_apply(document(predictor={"image": "example.com/bad-image:1"}), "--wait", "--timeout=20")
     assert code == 3

@@ -72,3 +72,32 @@ def test_an_edit_that_would_be_refused_says_so_in_the_words_of_who_refuses(diff:
     code, _, err = diff(document("cats", scaling={"minReplicas": 5, "maxReplicas": 2}))
     assert code == 2
     assert "lower minReplicas or raise maxReplicas" in err
+
+
+def test_a_field_that_kubectl_has_applied_and_the_file_no_longer_has_is_shown_to_go(
+    diff: Any, api: Api, namespace: str, control_plane: Cluster, tmp_path: Path
+) -> None:
+    before = tmp_path / "before.yaml"
+    before.write_text(yaml.safe_dump(document("cats", predictor=IMAGE, scaling={"replicas": 2})))
+    control_plane.kubectl_run("apply", "-n", namespace, "-f", str(before))
+    eventually(lambda: condition(api.get("ModelDeployment", namespace, "cats"), "Ready").get("status") == "True", 60)
+    generation = api.get("ModelDeployment", namespace, "cats")["metadata"]["generation"]
+    code, out, _ = diff(document("cats", predictor=IMAGE))
+    assert code == 1
+    assert "-    replicas: 2" in out
+    assert "-    minReplicas: 2" in out
+    assert "last-applied" not in out
+    assert api.get("ModelDeployment", namespace, "cats")["metadata"]["generation"] == generation
+
+
+def test_a_strangers_object_is_shown_as_the_conflict_that_it_is(diff: Any, api: Api, namespace: str) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "cats-predictor", "namespace": namespace},
+    }
+    api.create(theirs)
+    code, out, _ = diff(document("cats", predictor=IMAGE))
+    assert code == 1
+    assert "would not be acted on: Conflict: ServiceAccount cats-predictor exists and does not belong" in out
+    assert "ServiceAccount cats-predictor (then)" not in out

@@ -154,7 +154,8 @@ def test_two_installations_that_look_after_one_namespace_do_not_fight_over_it_an
         eventually(lambda: "another installation must look after other namespaces" in second.log())
         mark = control_plane.audit.mark()
         time.sleep(3)
-        by = {each.user for each in control_plane.audit.writes(since=mark, namespace=namespace)}
+        writes = control_plane.audit.writes(since=mark, namespace=namespace)
+        by = {each.user for each in writes if each.code < 400}  # a dry run asks now and then, and is refused
         assert {USER, f"system:serviceaccount:{home}:moorage-controller"}.isdisjoint(by)
         runtime = api.get("ServingRuntime", namespace, "cats-predictor")
         assert runtime["spec"]["containers"][0]["image"] != "example.com/second:1"

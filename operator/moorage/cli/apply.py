@@ -1,6 +1,7 @@
 """`moor apply FILE`: hand ModelDeployments to a cluster and, if asked, wait until they are ready.
 
-What is applied is the file's own object, as `kubectl apply --server-side` would; the operator does the rest.
+What is applied is the file's own object, as `kubectl apply --server-side` would, and what `kubectl apply` has written before and
+the file no longer has goes; the operator does the rest.
 """
 
 import time
@@ -11,10 +12,10 @@ from rich.console import Console
 
 from moorage.api import ExitCode
 from moorage.api.conditions import READY
+from moorage.cli import handover
 from moorage.cli.files import UserError, judged
 from moorage.cli.kube import Kube, KubeError, model_deployment_path, told
 
-FIELD_MANAGER = "moor"
 POLL_S = 0.5
 
 
@@ -39,11 +40,22 @@ def apply(file: Path, namespace: str | None, timeout_s: float | None, console: C
 
 def _apply_one(kube: Kube, manifest: dict[str, Any], namespace: str) -> None:
     body = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
+    path = model_deployment_path(namespace, manifest["metadata"]["name"])
     try:
-        kube.apply(model_deployment_path(namespace, manifest["metadata"]["name"]), body, FIELD_MANAGER)
+        handover.apply(kube, path, body, _live(kube, path))
     except KubeError as error:
         if error.status == 404 and not error.told:  # the path is unknown, and so is the kind
             raise KubeError(404, "the cluster has no ModelDeployment: apply crds/ first") from error
+        raise
+
+
+def _live(kube: Kube, path: str) -> dict[str, Any] | None:
+    """The object as it is; None also for who may write it and not read it."""
+    try:
+        return kube.get(path)
+    except KubeError as error:
+        if error.status == 403:
+            return None
         raise
 
 

@@ -70,14 +70,26 @@ class Kube:
         query = {"fieldManager": field_manager, "force": "true", "fieldValidation": "Strict"}
         return self._call("PATCH", path, query | ({"dryRun": "All"} if dry_run else {}), body)
 
-    def _call(self, method: str, path: str, query: dict[str, str], body: Body | None = None) -> Body:
+    def merge(self, path: str, patch: Body, field_manager: str, *, dry_run: bool = False) -> Body:
+        """A merge patch (RFC 7386) with strict field validation: null removes a field."""
+        query = {"fieldManager": field_manager, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
+        return self._call("PATCH", path, query, patch, "application/merge-patch+json")
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Body | None = None,
+        content_type: str = "application/apply-patch+yaml",
+    ) -> Body:
         """Through the client's own pool and credentials; its methods for calls differ from one release to the next."""
         headers = {"Accept": "application/json"}
         for setting in self._client.configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
         if body is not None:
-            headers["Content-Type"] = "application/apply-patch+yaml"
+            headers["Content-Type"] = content_type
         answer = self._client.rest_client.pool_manager.request(
             method,
             f"{self._client.configuration.host}{path}" + (f"?{urlencode(query)}" if query else ""),

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 
-from moorage.api.conditions import APPLY_FAILED, CONFLICT, KSERVE_UNAVAILABLE, REPLACING, Reason
-from moorage.api.v1alpha1 import GROUP, KIND
+from moorage.api.conditions import APPLY_FAILED, KSERVE_UNAVAILABLE, REPLACING, Reason
 from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.diff import admitted, drift
 from moorage.controller.observe import CHILDREN, Observed
+from moorage.controller.owners import is_owned, stranger
 from moorage.controller.store import Store, key_of
 from moorage.render import OWNER_LABEL
 
@@ -64,7 +64,7 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
         applied = await _made(cluster, manifest) if live is None else None
         if applied is None:
             live = live or await _present(cluster, manifest)
-            _must_be_ours(live, owner_uid, kind, name)
+            _must_be_ours({**live, "kind": kind}, owner_uid)
             changed, entry = drift(_attainable(store, manifest, live), live), (kind, key_of(live))
             if changed is None:
                 store.contests.stands(entry)
@@ -143,22 +143,9 @@ def _note_overruled(store: Store, manifest: Body, applied: Body) -> None:
         log.warning("admission changed our field", extra=_about(applied, entry[0], reason="Overruled", field=field))
 
 
-def _is_ours(body: Body, owner_uid: str) -> bool:
-    return any(owner.get("uid") == owner_uid for owner in body["metadata"].get("ownerReferences", []))
-
-
-def _must_be_ours(live: Body, owner_uid: str, kind: str, name: str) -> None:
-    if _is_ours(live, owner_uid):
-        return
-    owners = live["metadata"].get("ownerReferences", [])
-    if any(owner.get("kind") == KIND and owner.get("apiVersion", "").startswith(f"{GROUP}/") for owner in owners):
-        raise ApplyError(
-            REPLACING, f"{kind} {name} belongs to a deleted ModelDeployment of the same name and is being removed", 1.0
-        )
-    raise ApplyError(
-        CONFLICT,
-        f"{kind} {name} exists and does not belong to this ModelDeployment: rename the ModelDeployment or remove that {kind}",
-    )
+def _must_be_ours(live: Body, owner_uid: str) -> None:
+    if refused := stranger(live, owner_uid):
+        raise ApplyError(refused.reason, refused.message, 1.0 if refused.reason is REPLACING else 0.0)
 
 
 async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list[Body], observed: Observed) -> int:
@@ -167,7 +154,7 @@ async def _prune(cluster: Cluster, store: Store, owner_uid: str, manifests: list
     for kind, bodies in observed.children.items():
         for body in bodies:
             metadata = body["metadata"]
-            if (kind, metadata["name"]) in wanted or not _is_ours(body, owner_uid) or "deletionTimestamp" in metadata:
+            if (kind, metadata["name"]) in wanted or not is_owned(body, owner_uid) or "deletionTimestamp" in metadata:
                 continue
             log.info("pruning", extra=_about(body, kind, reason="NotAskedFor"))
             try:

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from moorage.api import ModelDeployment
 from moorage.api.conditions import INVALID_SPEC
 from moorage.api.messages import causes
+from moorage.cli import handover
 from moorage.cli.kube import Body, Kube, KubeError, model_deployment_path
+from moorage.controller.owners import is_owned, stranger
 from moorage.render import (
     CHILD_KINDS,
     CHILD_PLURALS,
@@ -27,7 +29,6 @@ from moorage.render import (
 
 OPERATOR = "moorage"
 """The operator's field manager: a dry run under its name shows what its apply would do."""
-USER = "moor"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def plan(kube: Kube, namespace: str, name: str, document: Body | None, settings:
     after = live
     if document is not None:
         body = {**document, "metadata": {**document["metadata"], "namespace": namespace}}
-        after = kube.apply(path, body, USER, dry_run=True)
+        after = handover.apply(kube, path, body, live, dry_run=True)
     if after is None:
         raise KubeError(404, f"expected a ModelDeployment {name} in the namespace {namespace}, found none")
     changes = [Change("ModelDeployment", name, live, after)] if document is not None else []
@@ -94,12 +95,15 @@ def plan(kube: Kube, namespace: str, name: str, document: Body | None, settings:
     service = found.get(("InferenceService", name))
     word = service.get("status", {}).get("deploymentMode") if service else None
     manifests = render(deployment, settings, Capabilities().keeping(word))
+    uid, own = after["metadata"]["uid"], tuple(changes)
     for manifest in manifests:
-        changes.append(_child(kube, manifest, found.get((manifest["kind"], manifest["metadata"]["name"]))))
+        there = found.get((manifest["kind"], manifest["metadata"]["name"])) or _unlabelled(kube, manifest)
+        if there is not None and (refused := stranger(there, uid)):
+            return Plan(namespace, name, own, refused)
+        changes.append(_child(kube, manifest, there))
     wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
-    uid = after["metadata"]["uid"]
     for (kind, child), body in found.items():
-        if (kind, child) not in wanted and _is_owned(body, uid):
+        if (kind, child) not in wanted and is_owned(body, uid):
             changes.append(Change(kind, child, body, None))
     new_hash = pod_hash(manifests[-1])
     replaced = _pods(kube, namespace, name) if service is not None and pod_hash(service) != new_hash else 0
@@ -146,6 +150,12 @@ def _live_children(kube: Kube, namespace: str, name: str) -> dict[tuple[str, str
     return found
 
 
+def _unlabelled(kube: Kube, manifest: Body) -> Body | None:
+    """What has a child's name without being labelled as one: somebody else's, or ours without its label."""
+    metadata = manifest["metadata"]
+    return kube.get(_path(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]))
+
+
 def _items(kube: Kube, path: str, selector: str) -> Iterator[Body]:
     try:
         yield from kube.items(path, labelSelector=selector)
@@ -162,7 +172,3 @@ def _pods(kube: Kube, namespace: str, name: str) -> int:
 def _path(api_version: str, kind: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     return f"{root}/namespaces/{namespace}/{CHILD_PLURALS[kind]}" + (f"/{name}" if name else "")
-
-
-def _is_owned(body: Body, uid: str) -> bool:
-    return any(owner.get("uid") == uid for owner in body["metadata"].get("ownerReferences", []))
