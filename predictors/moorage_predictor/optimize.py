@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -104,14 +106,14 @@ def choose(settings: PredictorSettings, path: Path, folder: Path) -> "Record":
 
 
 def package(settings: PredictorSettings, target: Path) -> "Record":
-    """Put the weights, what lies beside them, and an engine into one folder, to be served from there. Files are put in the
-    place of older ones when they are whole: a server may have those mapped.
+    """Put the weights, what lies beside them, and an engine into one folder, to be served from there. The folder changes once
+    an engine is chosen; files are put in the place of older ones when they are whole: a server may have those mapped.
 
     Raises:
-        StartError: the model cannot be fetched or read, or the folder holds something else.
+        StartError: the model cannot be fetched or read, or the folder holds another model or cannot be written.
     """
     from moorage_predictor import storage
-    from moorage_predictor.engine import artifacts, files
+    from moorage_predictor.engine import files
 
     with tempfile.TemporaryDirectory(prefix="moorage-optimize-") as scratch:
         fetched = Path(settings.model_dir or "")
@@ -126,24 +128,59 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
             )
         weights = files.find_weights(fetched)
         files.check_sha256(weights, settings.sha256)
-        target.mkdir(parents=True, exist_ok=True)
-        copied = Path(scratch) / "model"
-        copied.mkdir()
+        model = Path(scratch) / "model"
+        model.mkdir()
         for file in (weights, *(weights.parent / name for name in _BESIDE_WEIGHTS)):
             if file.is_file():
-                (copied / file.name).symlink_to(file.resolve())
-                if not (target / file.name).exists() or not file.samefile(target / file.name):
-                    shutil.copyfile(file, target / f".{file.name}.new")
-                    (target / f".{file.name}.new").replace(target / file.name)
+                (model / file.name).symlink_to(file.resolve())
+        with _writing(target):
+            made = not target.exists()
+            target.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=target).close()
+        _must_be_free(target, {file.name for file in model.iterdir()}, files.SUFFIXES)
         chosen = Path(scratch) / "engine"
         chosen.mkdir()
-        record = choose(settings, copied / weights.name, chosen)
-        made, engine = target / f".{artifacts.FOLDER}.new", target / artifacts.FOLDER
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.copytree(chosen, made)
-        shutil.rmtree(engine, ignore_errors=True)
-        made.replace(engine)
+        try:
+            record = choose(settings, model / weights.name, chosen)
+        except BaseException:
+            if made:
+                target.rmdir()
+            raise
+        with _writing(target):
+            _put(model, chosen, target)
     return record
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StartError(f"{target}: expected a folder to write into: {error.strerror or error}") from error
+
+
+def _must_be_free(target: Path, ours: set[str], suffixes: Sequence[str]) -> None:
+    """Beside another model's files it would be a matter of luck which model is served."""
+    found = (each.name for each in target.iterdir() if each.suffix in suffixes or each.name in _BESIDE_WEIGHTS)
+    if strangers := sorted(set(found) - ours):
+        raise StartError(
+            f"{target}: expected a new folder, or one with an earlier version of this model, found {', '.join(strangers)}: "
+            "name another folder, or remove what is in this one"
+        )
+
+
+def _put(model: Path, chosen: Path, target: Path) -> None:
+    from moorage_predictor.engine import artifacts
+
+    for file in model.iterdir():
+        if not (target / file.name).exists() or not file.samefile(target / file.name):
+            shutil.copyfile(file, target / f".{file.name}.new")
+            (target / f".{file.name}.new").replace(target / file.name)
+    made, engine = target / f".{artifacts.FOLDER}.new", target / artifacts.FOLDER
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(chosen, made)
+    shutil.rmtree(engine, ignore_errors=True)
+    made.replace(engine)
 
 
 def main(argv: list[str]) -> ExitCode:

@@ -13,7 +13,7 @@ from moorage_predictor.engine import network
 from moorage_predictor.engine.backends.eager import Eager
 from moorage_predictor.engine.inspection import Pass
 from moorage_predictor.engine.options import EngineOptions
-from moorage_predictor.errors import LoadFailed
+from moorage_predictor.errors import LoadFailed, StartError
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -87,6 +87,42 @@ def test_what_optimize_wrote_is_served_with_the_same_answers(packaged, tmp_path)
     batch = np.random.default_rng(1).standard_normal((3, *plain.data.input_size), dtype=np.float32)
     expected = plain.forward(batch)
     assert np.abs(served.forward(batch) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_with_another_models_files_is_left_as_it_is(packaged, tmp_path, tiny_state):
+    from safetensors.torch import save_file
+
+    source, before = tmp_path / "source", contents(packaged)
+    source.mkdir()
+    save_file(tiny_state, source / "winds.safetensors")
+    with pytest.raises(StartError, match=r"earlier version of this model, found config\.json, model\.safetensors"):
+        optimize.package(settings(source, architecture="timm/test_vit"), packaged)
+    assert contents(packaged) == before
+
+
+def test_a_choice_that_fails_leaves_the_folder_as_it_is_and_makes_none(packaged, tmp_path):
+    before = contents(packaged)
+    for target in (packaged, tmp_path / "new"):
+        with pytest.raises(StartError, match="nope"):
+            optimize.package(settings(packaged, architecture="timm/nope"), target)
+    assert contents(packaged) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_new_version_of_the_same_model_takes_the_place_of_the_one_before(packaged, tmp_path):
+    optimize.package(settings(packaged), packaged)
+    assert loaded(packaged, tmp_path).describe()["engine"] == "openvino"
+
+
+@pytest.mark.parametrize("target", ["a-file", "a-file/below", "/proc/moorage"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(packaged, tmp_path, target):
+    (tmp_path / "a-file").write_text("")
+    with pytest.raises(StartError, match="expected a folder to write into: "):
+        optimize.package(settings(packaged), tmp_path / target)
 
 
 @pytest.mark.parametrize(
