@@ -188,6 +188,9 @@ def _exit_codes() -> Iterator[str]:
     yield "Of `moor` and of the predictor."
     yield ""
     yield from _table(("code", "name", "meaning"), [(str(int(code)), code.name, code.meaning) for code in ExitCode])
+    yield ""
+    yield "As shells have it, a command of `moor` that serves nothing (`optimize`, `bench`, `init`, `explain`) ends with 130 after"
+    yield "Ctrl-C, and whatever a signal ended at once with 128 and its number."
 
 
 def _rbac() -> Iterator[str]:

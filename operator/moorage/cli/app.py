@@ -384,14 +384,26 @@ def version() -> None:
 def main() -> None:
     """The console script: every mistake of the user's is one message and exit code 2 or 3, never a traceback."""
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here, where what goes wrong is still told
     except UserError as error:
         if str(error):
             sys.stderr.write(f"moor: {error}\n")
         sys.exit(error.code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         sys.exit(ExitCode.OK)
+    except OSError as error:  # a full disk, a file that may not be written, too many open files
+        _let_go_of_stdout()
+        sys.stderr.write(f"moor: {error.filename or 'the output'}: {error.strerror or error}\n")
+        sys.exit(ExitCode.UNAVAILABLE)
+
+
+def _let_go_of_stdout() -> None:
+    """What is left in its buffer has nowhere to go, and Python would complain of that at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 __all__ = ["app", "main"]

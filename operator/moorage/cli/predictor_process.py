@@ -1,6 +1,7 @@
 """The predictor as a child process: start it, follow its progress, wait until it is ready, let it drain."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -82,7 +83,8 @@ class PredictorProcess:
 
     def stop(self) -> ExitCode:
         """Ask it to drain and wait for its end; kill it only if it overstays its own grace period."""
-        if self._child.poll() is None:
+        asked = self._child.poll() is None
+        if asked:
             self._child.terminate()
         try:
             code = self._child.wait(
@@ -92,7 +94,8 @@ class PredictorProcess:
             self._child.kill()
             code = self._child.wait()
         self._reader.join(timeout=2)
-        return _exit_code(code)
+        # Before it has its handlers, and so before any request, it ends by the signal itself.
+        return ExitCode.OK if asked and code == -signal.SIGTERM else _exit_code(code)
 
     def _answers(self) -> bool:
         try:

@@ -62,6 +62,8 @@ def up(options: UpOptions) -> ExitCode:
     started = time.perf_counter()
     console = screen.console()
     deployment = one_model_deployment(options.file)
+    if options.photo is not None:
+        _read(options.photo)  # now, and not after the model was fetched
     if refused := refusal(deployment, local=True):
         raise UserError(f"{options.file}: {refused.reason}: {refused.message}")
     with local_access(deployment, options.file) as access:
@@ -192,12 +194,15 @@ def _ready(console: Console, url: str, model: str, started: float) -> None:
         console.print(f"POST {url}{path}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> Any:
+def _read(photo: Path) -> bytes:
     try:
-        data = photo.read_bytes()
+        return photo.read_bytes()
     except OSError as error:
         raise UserError(f"--photo: {photo}: cannot be read: {error.strerror}") from error
-    body = json.dumps({"instances": [{"b64": base64.b64encode(data).decode()}]}).encode()
+
+
+def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> Any:
+    body = json.dumps({"instances": [{"b64": base64.b64encode(_read(photo)).decode()}]}).encode()
     request = urllib.request.Request(  # noqa: S310 - our own child
         f"{url}/v1/models/{model}:predict", body, {"Content-Type": "application/json", **headers}
     )

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,21 @@ def test_a_users_mistake_ends_with_code_2_and_no_traceback(
     assert code == 2
     assert err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["render", str(SAMPLE)], ["version"]])
+def test_an_output_that_is_full_is_one_message(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "moorage", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (3, "moor: the output: No space left on device\n")
+
+
+def test_a_photo_that_is_not_there_is_refused_before_anything_is_started(moor: Any, tmp_path: Path) -> None:
+    code, out, err = moor("up", SAMPLE, f"--photo={tmp_path / 'none.png'}")
+    assert (code, out) == (2, "")
+    assert "none.png: cannot be read: No such file or directory" in err
 
 
 @pytest.mark.timeout(10)  # the first import of kopf

@@ -115,6 +115,7 @@ def test_the_picture_is_a_bar_for_each_run_whose_parts_are_its_stages() -> None:
     ("words", "said"),
     [
         ((), "expected a file, --storage-uri or --model-dir, found none"),
+        (("--model-dir=m", "--picture=no/p.svg"), "--picture: no/p.svg: expected a file in a folder that there is"),
         (("--model-dir=m", "--picture=p.png"), "--picture: expected a file name that ends in .svg, found p.png"),
         (("--task=own.py:Own", "--floor"), "--floor: expected task image-classification, found own.py:Own"),
         (("cat.yaml", "--model-dir=m"), "expected either a file or --task, --storage-uri"),

@@ -46,6 +46,8 @@ def bench_cold_start(options: ColdStartOptions) -> ExitCode:
     """
     if options.picture and options.picture.suffix != ".svg":
         raise UserError(f"--picture: expected a file name that ends in .svg, found {options.picture}")
+    if options.picture and not options.picture.parent.is_dir():
+        raise UserError(f"--picture: {options.picture}: expected a file in a folder that there is: make it first")
     settings = _settings(options)
     if options.floor and settings.task != _CLASSIFICATION:
         raise UserError(f"--floor: expected task {_CLASSIFICATION}, found {settings.task}: what it needs is its own")
