@@ -53,7 +53,7 @@ def full() -> Document:
             "precision": "fp32",
             "requestLog": "errors",
             "tls": {"secretName": "cats-tls", "clientCaSecretName": "clients", "clientAuth": "optional"},
-            "tracing": {"endpoint": "http://collector:4318", "sampleRate": 0.5},
+            "tracing": {"endpoint": "http://collector:4318", "sampleRate": 0.5, "headersSecret": "collector"},
             "gpu": {"count": 1, "resourceName": "nvidia.com/gpu"},
             "placement": {
                 "nodeSelector": {"pool": "gpu"},

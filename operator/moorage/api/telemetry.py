@@ -46,6 +46,12 @@ class TelemetrySettings(BaseModel):
         description="Where traces are sent over OTLP (HTTP), for instance http://otel-collector:4318; with extra otel. Without "
         "it OTEL_EXPORTER_OTLP_ENDPOINT, and if that is not set either, there are none.",
     )
+    otel_headers_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file with the headers that the collector asks for, such as its credentials, written as "
+        "OTEL_EXPORTER_OTLP_HEADERS is: NAME=VALUE,NAME=VALUE. Read at the start. Without it that variable.",
+    )
     otel_sample_rate: float | None = Field(
         default=None,
         ge=0,

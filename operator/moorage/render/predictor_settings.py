@@ -7,7 +7,7 @@ from moorage.api.v1alpha1.section import seconds
 from moorage.render.rate_limits import rate_limiting, rate_limits
 from moorage.render.storage import source
 from moorage.render.task_options import task_options
-from moorage.render.transport import tls, tracing
+from moorage.render.transport import tls, trace_headers, tracing
 
 TERMINATION_LOG = "/dev/termination-log"
 DRAIN_DELAY_S = 5.0
@@ -26,6 +26,7 @@ def predictor_settings(deployment: ModelDeployment) -> PredictorSettings:
         access_keys_dir=KEYS_DIR if has_api_keys(deployment) else None,
         **rate_limiting(deployment),
         **tls(deployment),
+        **trace_headers(deployment),
         metrics_port=METRICS_PORT,
         request_log=deployment.spec.predictor.request_log or "all",
         host="0.0.0.0",  # noqa: S104 - see the docstring

@@ -20,6 +20,7 @@ from moorage.render.settings import TRACE_COLLECTOR_LABEL
 _CERTIFICATE: Final = "tls.crt"
 _KEY: Final = "tls.key"
 _AUTHORITIES: Final = "ca.crt"
+_HEADERS: Final = "headers"
 
 
 def tls(deployment: ModelDeployment) -> dict[str, object]:
@@ -27,7 +28,7 @@ def tls(deployment: ModelDeployment) -> dict[str, object]:
     how = deployment.spec.predictor.tls
     if how is None:
         return {}
-    certificate, *authorities = secrets(deployment)
+    certificate, *authorities = _certificates(deployment)
     found: dict[str, object] = {
         "tls_cert_file": certificate.file(_CERTIFICATE),
         "tls_key_file": certificate.file(_KEY),
@@ -48,8 +49,18 @@ def tracing(deployment: ModelDeployment) -> dict[str, object]:
     return {"otel_endpoint": how.endpoint, **rate}
 
 
+def trace_headers(deployment: ModelDeployment) -> dict[str, object]:
+    """Settings of a pod alone, as of `tls`."""
+    headers = _headers(deployment)
+    return {"otel_headers_file": headers[0].file(_HEADERS)} if headers else {}
+
+
 def secrets(deployment: ModelDeployment) -> list[Mounted]:
-    """The certificate, and clients' authorities if there are any."""
+    """The certificate, clients' authorities and the collector's headers, as far as there are any."""
+    return [*_certificates(deployment), *_headers(deployment)]
+
+
+def _certificates(deployment: ModelDeployment) -> list[Mounted]:
     how = deployment.spec.predictor.tls
     if how is None:
         return []
@@ -57,6 +68,13 @@ def secrets(deployment: ModelDeployment) -> list[Mounted]:
     if how.client_ca_secret_name is not None:
         found.append(Mounted("tls-client-ca", how.client_ca_secret_name, (_AUTHORITIES,)))
     return found
+
+
+def _headers(deployment: ModelDeployment) -> list[Mounted]:
+    how = deployment.spec.predictor.tracing
+    return (
+        [] if how is None or how.headers_secret is None else [Mounted("trace-headers", how.headers_secret, (_HEADERS,))]
+    )
 
 
 def probed_port(deployment: ModelDeployment) -> int:

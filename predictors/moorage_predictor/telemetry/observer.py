@@ -6,12 +6,12 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.metrics import Metrics
+from moorage_predictor.telemetry import collector
 from moorage_predictor.telemetry.record import Record
 from moorage_predictor.telemetry.request_log import Common, RequestLog
 
@@ -68,27 +68,18 @@ def observer(settings: PredictorSettings, metrics: Metrics) -> Observer:
     """As the settings and OpenTelemetry's variables ask.
 
     Raises:
-        StartError: traces are asked for, and what makes them is not installed.
+        StartError: traces are asked for, and what makes them is not installed, or the collector's headers cannot be read.
     """
     log = None
     if settings.request_log != "off":
         log = RequestLog(sys.stdout.fileno(), metrics.log_dropped, only_errors=settings.request_log == "errors")
     traces = None
-    if endpoint := otel_endpoint(settings, os.environ):
+    if endpoint := collector.endpoint(settings, os.environ):
+        headers = collector.headers(settings)
         from moorage_predictor.telemetry.traces import Traces
 
-        traces = Traces(endpoint, settings.otel_sample_rate)
+        traces = Traces(endpoint, settings.otel_sample_rate, headers)
     return Observer(log, traces)
-
-
-def otel_endpoint(settings: PredictorSettings, env: Mapping[str, str]) -> str | None:
-    """The URL that spans are sent to, if there is one."""
-    if env.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return None
-    if settings.otel_endpoint is None and (whole := env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
-        return whole
-    base = settings.otel_endpoint or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    return f"{base.rstrip('/')}/v1/traces" if base else None
 
 
 def _text(value: bytes | None) -> str | None:

@@ -48,14 +48,14 @@ _NAMES: Final = {
 class Traces:
     """Of one process."""
 
-    def __init__(self, endpoint: str, sample_rate: float | None = None) -> None:
-        """`endpoint` is the whole URL that spans are posted to; `sample_rate`, from 0 to 1, of those requests whose callers have not
-        decided (None: as the SDK's variables say)."""
+    def __init__(self, endpoint: str, sample_rate: float | None = None, headers: dict[str, str] | None = None) -> None:
+        """`endpoint` is the whole URL that spans are posted to, with `headers`; `sample_rate`, from 0 to 1, of those requests whose
+        callers have not decided. None of either: as the SDK's variables say."""
         named = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
         ours = Resource({"service.name": "moorage-predictor", "service.version": __version__})
         sampler = None if sample_rate is None else ParentBasedTraceIdRatio(sample_rate)
         self._provider = TracerProvider(sampler, ours.merge(named), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, headers=headers)))
         self._tracer = self._provider.get_tracer("moorage", __version__)
         self._propagator = TraceContextTextMapPropagator()
 

@@ -75,11 +75,13 @@ class SmallOtlpReceiver:
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.services: set[str] = set()
+        self.authorizations: set[str | None] = set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.path == "/v1/traces"
+                outer.authorizations.add(self.headers["authorization"])
                 outer.take(self.rfile.read(int(self.headers["content-length"])))
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")

@@ -56,6 +56,15 @@ def test_a_request_is_a_span_of_its_caller_s_trace_with_its_stages_below(twice, 
     assert receiver.services == {"cats-in-test"}
 
 
+def test_a_collector_gets_the_headers_that_it_asks_for(twice, receiver, tmp_path):
+    headers = tmp_path / "headers"
+    headers.write_text("authorization=Bearer%20s3cret\n")
+    predictor = twice(otel_endpoint=receiver.url, otel_headers_file=str(headers), env=SOON)
+    predictor.post(INFER, json=body(1))
+    receiver.until(5)
+    assert receiver.authorizations == {"Bearer s3cret"}
+
+
 def test_a_caller_that_records_nothing_is_not_recorded_here(twice, receiver):
     predictor = twice(otel_endpoint=receiver.url, env=SOON)
     answer = predictor.post(INFER, json=body(1), headers=NOT_RECORDED)

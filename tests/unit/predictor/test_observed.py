@@ -11,9 +11,12 @@ import pytest
 from tests.unit.predictor.served import Echo, InProcess
 
 from moorage.access.principal import PRINCIPAL, Principal
+from moorage.api.predictor import PredictorSettings
 from moorage_predictor.batching import BatchLimits
+from moorage_predictor.errors import StartError
+from moorage_predictor.telemetry import collector
 from moorage_predictor.telemetry.http import Observed
-from moorage_predictor.telemetry.observer import Observer, otel_endpoint
+from moorage_predictor.telemetry.observer import Observer
 from moorage_predictor.telemetry.record import Batch, Record
 from moorage_predictor.telemetry.request_log import Common, RequestLog
 
@@ -219,4 +222,41 @@ class Settings:
 def test_traces_go_where_the_option_or_the_standard_variables_say(option, env, expected):
     settings = Settings()
     settings.otel_endpoint = option
-    assert otel_endpoint(settings, env) == expected
+    assert collector.endpoint(settings, env) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("authorization=Bearer%20a%3Db\n", {"authorization": "Bearer a=b"}),
+        ("X-Team = sea , api-key=a=b==", {"x-team": "sea", "api-key": "a=b=="}),
+        ("empty=", {"empty": ""}),
+    ],
+)
+def test_a_collectors_headers_are_written_as_the_standard_variable_is(tmp_path, text, expected):
+    file = tmp_path / "headers"
+    file.write_text(text)
+    settings = PredictorSettings(task="image-classification", model_dir="m", otel_headers_file=str(file))
+    assert collector.headers(settings) == expected
+    assert collector.headers(settings.model_copy(update={"otel_headers_file": None})) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"\xff\xfe", "cannot be read: no text"),
+        (b"", "something else in part 1"),
+        (b"a=1,s3cret", "something else in part 2"),
+        (b"a=1%0d%0ahost: s3cret", "something else in part 1"),
+        (b"s3 cret=1", "something else in part 1"),
+    ],
+)
+def test_headers_that_are_no_headers_are_refused_at_the_start_without_telling_them(tmp_path, content, why):
+    file = tmp_path / "headers"
+    if content is not None:
+        file.write_bytes(content)
+    settings = PredictorSettings(task="image-classification", model_dir="m", otel_headers_file=str(file))
+    with pytest.raises(StartError, match=f"--otel-headers-file: {file}: .*{why}") as told:
+        collector.headers(settings)
+    assert "cret" not in str(told.value)

@@ -56,6 +56,15 @@ def test_traces_are_sent_from_a_laptop_as_from_a_pod() -> None:
     assert predictor_settings(model_deployment()).otel_endpoint is None
 
 
+def test_a_collectors_headers_are_mounted_into_pods_and_a_laptop_has_none() -> None:
+    tracing = {"endpoint": "http://collector:4318", "headersSecret": "collector"}
+    deployment = model_deployment(predictor={"tracing": tracing})
+    assert predictor_settings(deployment).otel_headers_file == "/etc/moorage/trace-headers/headers"
+    assert local_settings(deployment).otel_headers_file is None
+    [mount] = [each for each in container(tracing=tracing)["volumeMounts"] if each["name"] == "trace-headers"]
+    assert mount == {"name": "trace-headers", "mountPath": "/etc/moorage/trace-headers", "readOnly": True}
+
+
 def test_out_of_the_cluster_spans_go_by_ports_that_the_administrator_has_opened() -> None:
     [*_, way] = policy(tracing={"endpoint": "https://collector.example"})["egress"]
     assert [next(iter(to)) for to in way["to"]] == ["namespaceSelector", "ipBlock", "ipBlock"]

@@ -66,6 +66,11 @@ class Tracing(Section):
         description="Base URL of the collector, without /v1/traces. The network policy lets pods reach collectors with the label "
         "moorage.dev/trace-collector."
     )
+    headers_secret: DnsName | None = Field(
+        default=None,
+        description="A Secret of this namespace whose key `headers` has what the collector asks for, such as "
+        "`authorization=Bearer%20TOKEN`: NAME=VALUE,NAME=VALUE, as in OTEL_EXPORTER_OTLP_HEADERS. Pods read it when they start.",
+    )
     sample_rate: Share | None = Field(
         default=None,
         description="Which share of the requests is recorded where their callers have not decided it; all without it.",
