@@ -133,7 +133,8 @@ def _reasons(kind: str) -> Iterator[str]:
 
 def _predictor_settings() -> Iterator[str]:
     yield "What `moor serve` and `python -m moorage_predictor` are told. The operator and `moor up` write them; people rarely do."
-    yield "Exactly one of `--model-dir` and `--storage-uri` must be given. An unknown option ends the process with code 2."
+    yield "One of `--model-dir`, `--storage-uri` and `--model-repository` must be given; a class of your own may need none. An unknown"
+    yield "option ends the process with code 2."
     yield ""
     fields = PredictorSettings.model_json_schema()
     rows = []
