@@ -1,5 +1,5 @@
 """`python -m moorage` is `moor`."""
 
-from moorage.cli.app import main
+from moorage.cli.main import main
 
 main()

@@ -1,7 +1,6 @@
 """The commands of `moor`. Each reads its options, calls one function and turns what it raises into a message and a code."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +10,10 @@ from moorage import __version__
 from moorage.api import ExitCode
 from moorage.api.child import python
 from moorage.api.predictor import GRPC_PORT, HTTP_PORT
+from moorage.cli import names
 from moorage.cli.files import UserError, model_deployments
 from moorage.cli.init.kinds import KINDS
-from moorage.cli.install import install, namespaces_of
+from moorage.cli.install import install
 from moorage.cli.keys import keys
 
 app = typer.Typer(
@@ -129,7 +129,7 @@ def apply(
         raise UserError(f"moor apply needs {error.name}: pip install 'moorage[cli]'", ExitCode.UNAVAILABLE) from error
     from moorage.cli.screen import console
 
-    raise typer.Exit(apply(file, namespace, timeout if wait else None, console()))
+    raise typer.Exit(apply(file, names.namespace("--namespace", namespace), timeout if wait else None, console()))
 
 
 @app.command()
@@ -149,7 +149,8 @@ def explain(
         raise UserError(f"moor explain needs {error.name}: pip install 'moorage[cli]'", ExitCode.UNAVAILABLE) from error
     from moorage.cli.screen import console
 
-    raise typer.Exit(explain(name, namespace, output, console()))
+    names.object_name("NAME", name)
+    raise typer.Exit(explain(name, names.namespace("--namespace", namespace), output, console()))
 
 
 @app.command()
@@ -173,6 +174,8 @@ def diff(
     from moorage.cli.screen import console
 
     commands = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - of a group, which app is
+    names.namespace("--namespace", namespace)
+    names.namespace("--operator-namespace", operator_namespace)
     raise typer.Exit(diff(DiffOptions(file, namespace, operator_namespace), commands["controller"], console()))
 
 
@@ -316,7 +319,8 @@ def controller(
     ] = None,
     storage_cidr: Annotated[list[str] | None, typer.Option(help="Where model stores are; anywhere by default.")] = None,
     storage_port: Annotated[
-        list[int] | None, typer.Option(help="Ports of model stores, and of tokens' issuers; 443 by default.")
+        list[int] | None,
+        typer.Option(min=1, max=65535, help="Ports of model stores, and of tokens' issuers; 443 by default."),
     ] = None,
     network_policies: Annotated[bool, typer.Option(help="Make a NetworkPolicy for each model.")] = True,
     namespace: Annotated[
@@ -348,7 +352,8 @@ def controller(
         storage_port,
         network_policies,
     )
-    render, namespaces = options.settings(), namespaces_of("--namespace", namespace or ())
+    render, namespaces = options.settings(), names.namespaces("--namespace", namespace or ())
+    names.namespace("--lease-namespace", lease_namespace)
     try:  # once the options are known to be good: it takes a second
         from moorage.controller.process import ControllerSettings, main
     except ModuleNotFoundError as error:
@@ -379,31 +384,3 @@ app.command()(install)
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def main() -> None:
-    """The console script: every mistake of the user's is one message and exit code 2 or 3, never a traceback."""
-    try:
-        try:
-            app(standalone_mode=True)
-        finally:
-            sys.stdout.flush()  # here, where what goes wrong is still told
-    except UserError as error:
-        if str(error):
-            sys.stderr.write(f"moor: {error}\n")
-        sys.exit(error.code)
-    except BrokenPipeError:
-        _let_go_of_stdout()
-        sys.exit(ExitCode.OK)
-    except OSError as error:  # a full disk, a file that may not be written, too many open files
-        _let_go_of_stdout()
-        sys.stderr.write(f"moor: {error.filename or 'the output'}: {error.strerror or error}\n")
-        sys.exit(ExitCode.UNAVAILABLE)
-
-
-def _let_go_of_stdout() -> None:
-    """What is left in its buffer has nowhere to go, and Python would complain of that at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-__all__ = ["app", "main"]

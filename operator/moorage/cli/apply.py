@@ -41,18 +41,13 @@ def apply(file: Path, namespace: str | None, timeout_s: float | None, console: C
 def _apply_one(kube: Kube, manifest: dict[str, Any], namespace: str) -> None:
     body = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
     path = model_deployment_path(namespace, manifest["metadata"]["name"])
-    try:
-        handover.apply(kube, path, body, _live(kube, path))
-    except KubeError as error:
-        if error.status == 404 and not error.told:  # the path is unknown, and so is the kind
-            raise KubeError(404, "the cluster has no ModelDeployment: apply crds/ first") from error
-        raise
+    handover.apply(kube, path, body, _live(kube, namespace, manifest["metadata"]["name"]))
 
 
-def _live(kube: Kube, path: str) -> dict[str, Any] | None:
+def _live(kube: Kube, namespace: str, name: str) -> dict[str, Any] | None:
     """The object as it is; None also for who may write it and not read it."""
     try:
-        return kube.get(path)
+        return kube.model_deployment(namespace, name)
     except KubeError as error:
         if error.status == 403:
             return None
@@ -63,7 +58,7 @@ def _wait(kube: Kube, namespace: str, name: str, timeout_s: float, console: Cons
     said = ("", "")
     deadline = time.perf_counter() + timeout_s
     while time.perf_counter() < deadline:
-        live = kube.get(model_deployment_path(namespace, name))
+        live = kube.model_deployment(namespace, name)
         if live is None:
             raise UserError(f"{name} was deleted while it was waited for", ExitCode.UNAVAILABLE)
         conditions = live.get("status", {}).get("conditions", [])

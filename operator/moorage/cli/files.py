@@ -57,7 +57,9 @@ def documents(path: Path) -> list[Any]:
         raise UserError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {len(data)}")
     try:
         return [item for item in yaml.load_all(data, Loader=_Loader) if item is not None]
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # PyYAML's own, for `!!int abc`
+    except RecursionError as error:
+        raise UserError(f"{path}: not valid YAML: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # PyYAML's own, for `!!int abc`
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise UserError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
@@ -78,12 +80,13 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
     Raises:
         UserError: as `model_deployments`.
     """
-    found, complaints = [], []
+    found, others, complaints = [], [], []
     for document in documents(path):
         if not isinstance(document, dict):
             complaints.append(f"{path}: expected an object with apiVersion and kind, found {str(document)[:60]!r}")
             continue
         if document.get("kind") not in (None, "ModelDeployment"):
+            others.append(document)
             continue
         try:
             found.append((document, check(document)))
@@ -92,7 +95,18 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
     if complaints:
         raise UserError("\n".join(complaints))
     if not found:
-        raise UserError(f"{path}: expected a document of kind ModelDeployment, found none")
+        kinds = ", ".join(dict.fromkeys(str(each["kind"]) for each in others))
+        raise UserError(
+            f"{path}: expected a document of kind ModelDeployment, found {f'none among {kinds}' if kinds else 'none'}"
+        )
+    seen: set[tuple[str | None, str]] = set()
+    for _, deployment in found:
+        key = deployment.metadata.namespace, deployment.metadata.name
+        if key in seen:
+            raise UserError(
+                f"{path}: expected each ModelDeployment once, found {deployment.metadata.name} twice: rename one"
+            )
+        seen.add(key)
     return found
 
 

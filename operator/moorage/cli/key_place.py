@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from moorage.access import redis_store, stores
 from moorage.access.errors import ConfigurationError
@@ -75,7 +76,7 @@ class KeysInRedis:
         Raises:
             UserError: Redis does not answer, or holds something else.
         """
-        return _asked(redis_store.read(self.url, _REDIS_S))
+        return self._asked(redis_store.read(self.url, _REDIS_S))
 
     def write(self, change: Change[_Answer]) -> _Answer:
         """Change keys; what `change` answers.
@@ -83,20 +84,25 @@ class KeysInRedis:
         Raises:
             UserError: as `read`, what `change` raises, or there would be too many keys.
         """
-        return _asked(redis_store.write(self.url, change, _REDIS_S))
+        return self._asked(redis_store.write(self.url, change, _REDIS_S))
 
+    def _asked(self, question: Coroutine[Any, Any, _Answer]) -> _Answer:
+        try:
+            return asyncio.run(question)
+        except ConfigurationError as error:
+            raise UserError(str(error)) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("redis."):
+                raise
+            raise UserError(
+                f"Redis at {self._where()}: {type(error).__name__}: it did not do what it was asked",
+                ExitCode.UNAVAILABLE,
+            ) from error
 
-def _asked(question: Coroutine[Any, Any, _Answer]) -> _Answer:
-    try:
-        return asyncio.run(question)
-    except ConfigurationError as error:
-        raise UserError(str(error)) from error
-    except Exception as error:
-        if not type(error).__module__.startswith("redis."):
-            raise
-        raise UserError(
-            f"Redis: {type(error).__name__}: it did not do what it was asked", ExitCode.UNAVAILABLE
-        ) from error
+    def _where(self) -> str:
+        """The address, without user and password."""
+        parts = urlsplit(self.url)
+        return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 
 def place(file: Path | None, redis_url_file: Path | None, redis_url: str | None) -> KeyFile | KeysInRedis:

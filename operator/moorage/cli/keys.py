@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from moorage.cli import names
 from moorage.cli.files import UserError
 
 if TYPE_CHECKING:
     from moorage.access.keys import StoredKey
     from moorage.cli.key_place import KeyFile, KeysInRedis
 
-keys = typer.Typer(help="API keys: create, list, rotate, revoke, prune.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(
+    help="API keys: create, list, rotate, revoke, prune, manifest.", no_args_is_help=True, rich_markup_mode=None
+)
 
-File = Annotated[Path | None, typer.Option("--file", help="A JSON file of keys; it is made if it is not there.")]
+NewFile = Annotated[Path | None, typer.Option("--file", help="A JSON file of keys; it is made if it is not there.")]
+File = Annotated[Path | None, typer.Option("--file", help="A JSON file of keys, as `moor keys create` makes it.")]
 RedisUrlFile = Annotated[Path | None, typer.Option(help="A file with the URL of the Redis that holds keys.")]
 Output = Annotated[Literal["text", "json"], typer.Option(help="For people or for programs.")]
 KeyId = Annotated[str, typer.Argument(help="The id, which `moor keys list` shows.", show_default=False)]
@@ -35,7 +39,7 @@ def create(
         str | None,
         typer.Argument(help="What lists, logs and limits call the key; made up if not given.", show_default=False),
     ] = None,
-    file: File = None,
+    file: NewFile = None,
     redis_url_file: RedisUrlFile = None,
     role: Annotated[
         Literal["read", "read-write", "admin"],
@@ -78,7 +82,7 @@ def create(
             raise UserError(f"{made.id}: there is such a key already: rotate it, or take another id")
         there[made.id] = made
 
-    _place(file, redis_url_file).write(add)
+    _place(file, redis_url_file, new=True).write(add)
     _show(made, presented(made.id, secret), output, f"key {made.id}, role {made.role}")
 
 
@@ -111,7 +115,7 @@ def rotate(
     """Give a key a new secret. Its id, role, models, tenant and counts stay."""
     from moorage.access.keys import Former, hashed, new_secret, presented
 
-    secret, now, still = new_secret(), _now(), _duration(overlap)
+    secret, now, still = new_secret(), _now(), _duration("--overlap", overlap)
 
     def change(there: "dict[str, StoredKey]") -> "StoredKey":
         key = _of(there, key_id)
@@ -173,7 +177,11 @@ def manifest(
     from moorage.api.access import KEYS_FILE
     from moorage.cli.yamltext import to_yaml
 
+    names.object_name("NAME", name)
+    names.namespace("--namespace", namespace)
     documents = [key.document() for key in _place(file, redis_url_file).read()]
+    if not documents:
+        raise UserError("expected keys, found none: a Secret without any would lock every caller out")
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -190,9 +198,11 @@ def manifest(
         raise UserError(f"--to: {to}: cannot be written: {error.strerror}") from error
 
 
-def _place(file: Path | None, redis_url_file: Path | None) -> "KeyFile | KeysInRedis":
+def _place(file: Path | None, redis_url_file: Path | None, *, new: bool = False) -> "KeyFile | KeysInRedis":
     from moorage.cli.key_place import REDIS_VARIABLE, place
 
+    if file is not None and not new and not file.exists():
+        raise UserError(f"--file: {file}: expected a file of keys, found none: moor keys create makes it")
     return place(file, redis_url_file, os.environ.get(REDIS_VARIABLE))
 
 
@@ -234,7 +244,7 @@ def _end(text: str | None) -> datetime | None:
     if text is None:
         return None
     if text[-1:] in _UNITS and text[:-1].isdigit():
-        return _now() + _duration(text)
+        return _now() + _duration("--expires", text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -245,12 +255,12 @@ def _end(text: str | None) -> datetime | None:
     return moment
 
 
-def _duration(text: str) -> timedelta:
+def _duration(option: str, text: str) -> timedelta:
     if text == "0":
         return timedelta()
     number = text[:-1]
     if text[-1:] not in _UNITS or not number.isdecimal() or not number.isascii() or len(number) > 5:
-        raise UserError(f"expected a number with m, h or d, for instance 24h, got {text!r}")
+        raise UserError(f"{option}: expected a number up to 99999 with m, h or d, for instance 24h, got {text!r}")
     return timedelta(seconds=int(number) * _UNITS[text[-1]])
 
 

@@ -1,13 +1,16 @@
 """The way of `moor apply`, `explain` and `diff` to a cluster: the user's own kubeconfig, plain dicts, the server's own words."""
 
 import json
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import kubernetes
 import urllib3
+import yaml
 from kubernetes.config import ConfigException
 
 from moorage.api import ExitCode
@@ -37,12 +40,32 @@ class Kube:
 
     def __init__(self) -> None:
         try:
-            kubernetes.config.load_kube_config()
-            _, context = kubernetes.config.list_kube_config_contexts()
+            with _plugins_words() as words:
+                kubernetes.config.load_kube_config(_kubeconfig())
+            _, context = kubernetes.config.list_kube_config_contexts(_kubeconfig())
             self.namespace: str = context["context"].get("namespace", "default")
+            self._client = kubernetes.client.ApiClient()
+            host = urllib3.util.parse_url(self._client.configuration.host)
         except (ConfigException, OSError) as error:
             raise UserError(f"no cluster: {error}; set KUBECONFIG", ExitCode.UNAVAILABLE) from error
-        self._client = kubernetes.client.ApiClient()
+        # What the library raises for a file that is none, or has values of other types.
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, urllib3.exceptions.HTTPError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"no cluster: {_kubeconfig()}: expected a kubeconfig, found something else: {type(error).__name__}: {reason}; set "
+                "KUBECONFIG",
+                ExitCode.UNAVAILABLE,
+            ) from error
+        if words:
+            raise UserError(
+                f"no cluster: the program that {_kubeconfig()} names for credentials failed: {'; '.join(words)}",
+                ExitCode.UNAVAILABLE,
+            )
+        if host.scheme not in ("http", "https"):
+            raise UserError(
+                f"no cluster: {_kubeconfig()}: expected a server such as https://HOST:6443, found {self._client.configuration.host!r}",
+                ExitCode.UNAVAILABLE,
+            )
 
     def get(self, path: str, **query: str) -> Body | None:
         """An object or a collection; None if there is none."""
@@ -50,6 +73,19 @@ class Kube:
             return self._call("GET", path, query)
         except KubeError as error:
             if error.status == 404:
+                return None
+            raise
+
+    def model_deployment(self, namespace: str, name: str) -> Body | None:
+        """It, or None if there is none.
+
+        Raises:
+            KubeError: also where the cluster does not have the kind.
+        """
+        try:
+            return self._call("GET", model_deployment_path(namespace, name), {})
+        except KubeError as error:
+            if error.status == 404 and error.told:
                 return None
             raise
 
@@ -109,12 +145,32 @@ class Kube:
         return found
 
 
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+@contextmanager
+def _plugins_words() -> Iterator[list[str]]:
+    """What the library has to say of a credential plugin that fails: it logs that, and goes on without credentials."""
+    words: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: words.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    root = logging.getLogger()
+    others, root.handlers = root.handlers, [handler]  # it is told once, and by us
+    try:
+        yield words
+    finally:
+        root.handlers = others
+
+
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """Turn what the cluster refuses, and its silence, into one message that begins with `what`."""
     try:
         yield
     except KubeError as error:
+        if error.status == 404 and not error.told:  # the path is unknown, and so is the kind
+            raise UserError(f"{what}: the cluster has no ModelDeployment: apply crds/ first") from error
         refused = error.status in (400, 403, 404, 409, 422)
         code = ExitCode.INVALID_INPUT if refused else ExitCode.UNAVAILABLE
         raise UserError(f"{what}: {error}", code) from error
@@ -124,4 +180,6 @@ def told(what: str) -> Iterator[None]:
 
 def model_deployment_path(namespace: str, name: str = "") -> str:
     """The URL path of one ModelDeployment, or of a namespace's collection."""
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}" + (f"/{name}" if name else "")
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{quote(namespace, safe='')}/{PLURAL}" + (
+        f"/{quote(name, safe='')}" if name else ""
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from moorage.cli import names
 from moorage.cli.files import UserError
 from moorage.render import NetworkSettings, RenderSettings
 
@@ -31,8 +32,12 @@ class RenderOptions:
         """The same for `render()`.
 
         Raises:
-            UserError: a network is not one.
+            UserError: a network, a namespace or an image is not one.
         """
+        names.image("--predictor-image", self.predictor_image)
+        names.image("--torchserve-image", self.torchserve_image)
+        names.namespace("--gateway-namespace", self.gateway_namespace)
+        names.namespace("--prometheus-namespace", self.prometheus_namespace)
         defaults = NetworkSettings()
         network = NetworkSettings(
             enabled=self.network_policies,
@@ -62,8 +67,8 @@ def of_arguments(command: TyperCommand, arguments: list[str]) -> RenderOptions:
     )
     given: dict[str, Any] = context.params
     defaults: dict[str | None, Any] = {option.name: option.default for option in command.params}
-    names = RenderOptions.__dataclass_fields__
-    return RenderOptions(**{name: defaults[name] if given.get(name) is None else given[name] for name in names})
+    fields = RenderOptions.__dataclass_fields__
+    return RenderOptions(**{name: defaults[name] if given.get(name) is None else given[name] for name in fields})
 
 
 def _networks(option: str, texts: Iterable[str]) -> tuple[str, ...]:

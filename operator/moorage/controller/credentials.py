@@ -86,13 +86,16 @@ def load(env: Mapping[str, str]) -> Credentials:
         ) from None
     except OSError as error:
         raise CredentialsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CredentialsError(f"{path}: expected a kubeconfig, found a file that is no text") from error
     try:
         return _from_kubeconfig(yaml.safe_load(text), path.parent)
     except OSError as error:
         raise CredentialsError(f"{path}: it names {error.filename}, which cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, StopIteration, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
         raise CredentialsError(
-            f"{path}: expected a kubeconfig with a current context, but {type(error).__name__}: {error}"
+            f"{path}: expected a kubeconfig with a current context, but {type(error).__name__}: {reason}"
         ) from error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from moorage.cli.app import main
+from moorage.cli.main import main
 
 
 @pytest.fixture

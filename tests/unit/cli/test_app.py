@@ -105,6 +105,14 @@ def test_a_nodes_files_are_refused_for_a_cluster(moor: Any, write: Any) -> None:
         ["controller", "--port=70000"],
         ["controller", "--port=0"],
         ["controller", "--node-cidr=garbage"],
+        ["controller", "--storage-port=99999"],
+        ["controller", "--predictor-image=a b"],
+        ["controller", "--gateway-namespace=A b"],
+        ["controller", "--lease-namespace=A b"],
+        ["install", "--image=a b"],
+        ["apply", str(SAMPLE), "-n", "a/../b"],
+        ["explain", "Bad/../x?y=z"],
+        ["diff", "-n", "a/../b"],
         ["controller", "--storage-cidr=10.0.0.1/8"],
         ["up", "cat.yaml", "--http-port=0"],
         ["up", "cat.yaml", "--grpc-port=65536"],
@@ -133,6 +141,57 @@ def test_a_photo_that_is_not_there_is_refused_before_anything_is_started(moor: A
     code, out, err = moor("up", SAMPLE, f"--photo={tmp_path / 'none.png'}")
     assert (code, out) == (2, "")
     assert "none.png: cannot be read: No such file or directory" in err
+
+
+KUBECONFIGS = {
+    "no YAML": (b"{", "expected a kubeconfig"),
+    "a binary file": (b"\xff\xfe\x00", "expected a kubeconfig"),
+    "plain text": (b"words", "expected a kubeconfig"),
+    "a number for the server": (5, "expected a kubeconfig"),
+    "no URL for the server": ("ftp://x", "expected a server such as https://HOST:6443, found 'ftp://x'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [("explain", case) for case in KUBECONFIGS] + [("controller", case) for case in list(KUBECONFIGS)[:-1]],
+)
+def test_a_kubeconfig_that_is_none_is_one_message(
+    moor: Any, command: str, case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content, said = KUBECONFIGS[case]
+    file = tmp_path / "config"
+    file.write_bytes(content if isinstance(content, bytes) else kubeconfig(content))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    code, _, err = moor(command, *(["cats"] if command == "explain" else []))
+    assert (code, err.count("\n")) == (3, 1)
+    assert str(file) in err
+    assert command == "controller" or said in err
+
+
+def test_a_program_for_credentials_that_fails_is_named(
+    moor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws-nope", "interactiveMode": "Never"}
+    file = tmp_path / "config"
+    file.write_bytes(kubeconfig("https://127.0.0.1:1", {"exec": plugin}))
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    code, _, err = moor("explain", "cats")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "for credentials failed" in err
+    assert "aws-nope" in err
+
+
+def kubeconfig(server: object, user: dict[str, Any] | None = None) -> bytes:
+    made = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user or {"token": "t"}}],
+    }
+    return yaml.safe_dump(made).encode()
 
 
 @pytest.mark.timeout(10)  # the first import of kopf

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from moorage.api import LoadProgress
-from moorage.cli.app import main
 from moorage.cli.bench import picture, report
 from moorage.cli.bench.measure import STAGES, ColdStart, stages_of
 from moorage.cli.bench.report import Measured
+from moorage.cli.main import main
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from moorage.cli.app import main
 from moorage.cli.conformance import SECTIONS, Case, Target, cases, run_case
 from moorage.cli.conformance.catalog import fill, sections
 from moorage.cli.conformance.expectation import difference
@@ -24,6 +23,7 @@ from moorage.cli.conformance.rendering import message, value, zeros
 from moorage.cli.conformance.rpc import RpcReply
 from moorage.cli.conformance.tensors import TensorError, from_json, pack
 from moorage.cli.conformance.vocabulary import WORDS, Expect, Request, Tensor
+from moorage.cli.main import main
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "check-a-server.md"
 X = {"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, -0.0]}

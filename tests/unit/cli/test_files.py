@@ -60,7 +60,7 @@ def test_bytes_that_are_no_text_are_not_yaml(file: Path, data: bytes) -> None:
 def test_yaml_that_is_nested_too_deeply_is_refused(file: Path) -> None:
     file.write_bytes(b"[" * 1500)
     said = complaint(file)
-    assert said.startswith(f"{file}: not valid YAML: maximum recursion depth exceeded")
+    assert said == f"{file}: not valid YAML: it is nested too deeply"
 
 
 def test_several_documents_are_read_and_empty_ones_left_out(file: Path) -> None:
@@ -81,10 +81,26 @@ def test_only_one_can_be_served(file: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "kind: Secret\n"])
-def test_a_file_without_a_model_deployment_says_so(file: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "none"),
+        ("# nothing\n", "none"),
+        ("kind: Secret\n---\nkind: Deployment\n---\nkind: Secret\n", "none among Secret, Deployment"),
+    ],
+)
+def test_a_file_without_a_model_deployment_says_what_it_has(file: Path, text: str, found: str) -> None:
     file.write_text(text)
-    assert complaint(file) == f"{file}: expected a document of kind ModelDeployment, found none"
+    assert complaint(file) == f"{file}: expected a document of kind ModelDeployment, found {found}"
+
+
+def test_the_same_model_deployment_twice_is_a_mistake_and_in_two_namespaces_is_not(file: Path) -> None:
+    a, b = document(name="a"), document(name="a")
+    file.write_text(to_yaml([a, b]))
+    assert complaint(file) == f"{file}: expected each ModelDeployment once, found a twice: rename one"
+    b["metadata"]["namespace"] = "elsewhere"
+    file.write_text(to_yaml([a, b]))
+    assert len(model_deployments(file)) == 2
 
 
 def test_the_mistakes_of_all_documents_are_told(file: Path) -> None:

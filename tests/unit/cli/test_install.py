@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from moorage.cli.app import main
+from moorage.cli.main import main
 from moorage.controller.install import manifests
 
 

@@ -131,13 +131,43 @@ def test_the_manifest_is_a_secret_that_a_pod_can_mount(moor, tmp_path):
         (["create", "--file", "k.json", "--expires", "2020-01-01"], "--expires: expected a time to come"),
         (["create", "--file", "none/k.json"], "none/k.json: cannot be written: No such file"),
         (["create", "--file", "k.yaml"], "expected a .json file"),
-        (["rotate", "bob", "--file", "k.json"], "bob: expected the id of a key that is there"),
-        (["revoke", "bob", "--file", "k.json"], "bob: expected the id of a key that is there"),
+        (
+            ["rotate", "bob", "--file", "k.json"],
+            "--file: k.json: expected a file of keys, found none: moor keys create",
+        ),
+        (["revoke", "bob", "--file", "k.json"], "--file: k.json: expected a file of keys, found none"),
+        (["prune", "--file", "k.json"], "--file: k.json: expected a file of keys, found none"),
+        (["list", "--file", "k.json"], "--file: k.json: expected a file of keys, found none"),
+        (["manifest", "cat-keys", "--file", "k.json"], "--file: k.json: expected a file of keys, found none"),
+        (
+            ["manifest", "Bad N", "--file", "k.json"],
+            "NAME: expected the name of an object (a-z, 0-9, - and .), found 'Bad N'",
+        ),
+        (["manifest", "cats", "--file", "k.json", "-n", "Bad"], "--namespace: expected the name of a namespace"),
+        (
+            ["rotate", "bob", "--file", "k.json", "--overlap", "9999999h"],
+            "--overlap: expected a number up to 99999 with",
+        ),
+        (["create", "--file", "k.json", "--expires", "9999999d"], "--expires: expected a number up to 99999 with"),
         (["list", "--redis-url-file", "none"], "--redis-url-file: none: cannot be read"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_code_2(words, said, moor):
     assert said in moor(*words, code=2)[1]
+
+
+def test_an_id_that_is_not_there_is_refused(moor):
+    moor("create", "alice", "--file", "keys.json")
+    for words in (["rotate", "bob"], ["revoke", "bob"]):
+        assert "bob: expected the id of a key that is there" in moor(*words, "--file", "keys.json", code=2)[1]
+
+
+def test_a_secret_without_a_key_is_refused_since_it_would_lock_everybody_out(moor, tmp_path):
+    moor("create", "alice", "--file", "keys.json")
+    moor("revoke", "alice", "--file", "keys.json")
+    moor("prune", "--file", "keys.json")
+    out, err = moor("manifest", "cat-keys", "--file", "keys.json", code=2)
+    assert (out, "expected keys, found none" in err) == ("", True)
 
 
 def test_the_same_id_twice_is_refused(moor):
@@ -148,5 +178,5 @@ def test_the_same_id_twice_is_refused(moor):
 def test_a_redis_that_does_not_answer_is_code_3_and_its_url_stays_unsaid(moor, tmp_path):
     (tmp_path / "url").write_text("redis://:s3cret@127.0.0.1:1/0")
     err = moor("list", "--redis-url-file", "url", code=3)[1]
-    assert "Redis: ConnectionError" in err
+    assert "Redis at 127.0.0.1:1: ConnectionError" in err
     assert "s3cret" not in err

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from moorage.cli.app import main
+from moorage.cli.main import main
 from moorage.cli.optimize import table
 
 

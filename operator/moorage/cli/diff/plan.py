@@ -70,7 +70,7 @@ def plan(kube: Kube, namespace: str, name: str, document: Body | None, settings:
         KubeError: the API server refuses the edit, or reading.
     """
     path = model_deployment_path(namespace, name)
-    live = kube.get(path)
+    live = kube.model_deployment(namespace, name)
     after = live
     if document is not None:
         body = {**document, "metadata": {**document["metadata"], "namespace": namespace}}

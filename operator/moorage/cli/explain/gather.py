@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from moorage.cli.files import UserError
-from moorage.cli.kube import Body, Kube, KubeError, model_deployment_path
+from moorage.cli.kube import Body, Kube, KubeError
 from moorage.render import OWNER_LABEL
 
 
@@ -27,7 +27,7 @@ def gather(kube: Kube, namespace: str, name: str) -> Found:
         UserError: there is no such ModelDeployment.
         KubeError: the API server does not let it be read.
     """
-    model_deployment = kube.get(model_deployment_path(namespace, name))
+    model_deployment = kube.model_deployment(namespace, name)
     if model_deployment is None:
         raise UserError(f"expected a ModelDeployment {name} in the namespace {namespace}, found none")
     reader = _Reader(kube)
