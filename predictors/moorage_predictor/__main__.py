@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from moorage.api.exit_codes import ExitCode
+from moorage.api.option_errors import problems
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import log
 
@@ -22,11 +23,8 @@ def main() -> int:
     try:
         settings = PredictorSettings.parse(sys.argv[1:], os.environ)
     except ValidationError as error:
-        for problem in error.errors():
-            option = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"][:1])
-            log.failure(
-                option + problem["msg"].removeprefix("Value error, "), os.environ.get("MOORAGE_TERMINATION_LOG")
-            )
+        for problem in problems(error):
+            log.failure(problem, os.environ.get("MOORAGE_TERMINATION_LOG"))
         return ExitCode.INVALID_INPUT
     # kserve parses sys.argv when a model imports it.
     sys.argv = sys.argv[:1]

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from moorage.api.child import python
 from moorage.api.exit_codes import ExitCode
+from moorage.api.option_errors import problems
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.engine.backend import Unavailable
@@ -193,9 +194,7 @@ def main(argv: list[str]) -> ExitCode:
     try:
         settings = PredictorSettings.parse(argv[1:], os.environ)
     except ValidationError as error:
-        problem = error.errors()[0]
-        option = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"][:1])
-        log.failure(option + problem["msg"].removeprefix("Value error, "), None)
+        log.failure(problems(error)[0], None)
         return ExitCode.INVALID_INPUT
     log.configure(settings.log_level)
     with os.fdopen(os.dup(1), "w") as answer:

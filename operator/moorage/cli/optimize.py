@@ -17,6 +17,7 @@ from rich.table import Table
 
 from moorage.api import ExitCode, PredictorSettings
 from moorage.api.child import python
+from moorage.api.option_errors import problems
 from moorage.cli import screen
 from moorage.cli.files import UserError
 
@@ -92,9 +93,7 @@ def _settings(options: OptimizeOptions) -> PredictorSettings:
             }
         )
     except ValidationError as error:
-        item = error.errors()[0]
-        option = "".join(f"--{str(part).replace('_', '-')}: " for part in item["loc"][:1])
-        raise UserError(option + item["msg"].removeprefix("Value error, ")) from error
+        raise UserError(problems(error)[0]) from error
 
 
 def _tell(line: str) -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
+from moorage.api.option_errors import problems
 from moorage.api.signal_event import SignalEvent
 from moorage.cli import screen, up_table
 from moorage.cli.files import UserError, one_model_deployment
@@ -124,10 +125,7 @@ def _settings(deployment: ModelDeployment, options: UpOptions, access: LocalAcce
             **access.settings,
         )
     except ValidationError as error:
-        item = error.errors()[0]
-        raise UserError(
-            f"--{str(item['loc'][0]).replace('_', '-') if item['loc'] else 'options'}: {item['msg']}"
-        ) from error
+        raise UserError(problems(error)[0]) from error
 
 
 def _show_objects(console: Console, deployment: ModelDeployment) -> None:

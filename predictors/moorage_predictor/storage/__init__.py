@@ -42,7 +42,10 @@ def fetch(
     elif scheme in uris.REMOTE:
         path = remote.download(uri, into, allow_hosts, cancelled, also)
     elif scheme == "pvc":
-        raise LoadFailed(uri, "pvc:// is mounted by KServe in a cluster; here use --model-dir or file://")
+        raise LoadFailed(
+            uri,
+            "pvc:// is mounted by KServe in a cluster; for this machine name a copy, as file:///PATH with --model-root",
+        )
     else:
         known = ", ".join(f"{name}://" for name in ("pkg", "file", *uris.REMOTE))
         raise LoadFailed(uri, f"expected one of {known}")

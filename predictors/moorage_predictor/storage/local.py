@@ -1,4 +1,4 @@
-"""file:///path -> that path, if it lies below --model-root. Only `moor up` and `moor serve` set a model root."""
+"""file:///path -> that path, if it lies below --model-root. Pods have no model root."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,7 +13,9 @@ def locate(uri: str, model_root: str | None) -> Path:
         LoadFailed: no model root is set, the path is outside it, or nothing is there.
     """
     if model_root is None:
-        raise LoadFailed(uri, "file:// works only in moor up and moor serve, below --model-root")
+        raise LoadFailed(
+            uri, "file:// is for this machine alone: add --model-root FOLDER, below which the model must lie"
+        )
     parts = urlsplit(uri)
     decoded = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or "\x00" in decoded:

@@ -1,5 +1,6 @@
 """Take a port, or say which one is taken and what to do. `runtime` and `workers` call it before the slow imports."""
 
+import errno
 import socket
 from typing import Final
 
@@ -20,7 +21,7 @@ def bind(host: str, port: int, option: str) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise port_taken(host, port, option) from error
+        raise not_bound(host, port, option, error) from error
     return listener
 
 
@@ -37,7 +38,7 @@ def hold(host: str, port: int, option: str) -> socket.socket:
         holder.bind((host, port))
     except OSError as error:
         holder.close()
-        raise port_taken(host, port, option) from error
+        raise not_bound(host, port, option, error) from error
     return holder
 
 
@@ -71,8 +72,11 @@ def _socket(host: str) -> socket.socket:
     return made
 
 
-def port_taken(host: str, port: int, option: str) -> PortTaken:
+def not_bound(host: str, port: int, option: str, error: Exception) -> PortTaken:
     """The error that names the way out."""
-    return PortTaken(
-        f"cannot listen on {host}:{port}: the port is taken or not allowed; choose another with {option} (or --host)"
-    )
+    why = f"the port is taken or not allowed; choose another with {option} (or --host)"
+    if isinstance(error, socket.gaierror):
+        why = f"no address is known by that name ({error.strerror}); correct --host"
+    elif isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        why = "that address is not this machine's; correct --host"
+    return PortTaken(f"cannot listen on {host}:{port}: {why}")

@@ -25,7 +25,7 @@ from moorage_predictor.telemetry.http import Observed
 from moorage_predictor.telemetry.observer import observer
 from moorage_predictor.wire import grpc
 from moorage_predictor.wire.access import gate_of, guarded
-from moorage_predictor.wire.binding import port_taken
+from moorage_predictor.wire.binding import not_bound
 from moorage_predictor.wire.http.app import App
 from moorage_predictor.wire.http.listener import HttpServer
 from moorage_predictor.wire.http.protocol import LimitedProtocol, limited_protocol, watch
@@ -157,7 +157,7 @@ class Server:
             address = f"[{host}]" if ":" in host else host
             port = self._add_grpc_port(f"{address}:{self._settings.grpc_port}")
         except RuntimeError as error:
-            raise port_taken(host, self._settings.grpc_port, "--grpc-port") from error
+            raise not_bound(host, self._settings.grpc_port, "--grpc-port", error) from error
         await self._grpc.start()
         if self._limits is not None:
             self._limits.start()

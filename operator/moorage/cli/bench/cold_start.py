@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from moorage.api import ExitCode, PredictorSettings
+from moorage.api.option_errors import problems
 from moorage.cli import screen
 from moorage.cli.bench import picture, report
 from moorage.cli.bench.measure import FirstRequest, cold_start, floor
@@ -101,9 +102,7 @@ def _settings(options: ColdStartOptions) -> PredictorSettings:
             exit_with_parent=True,
         )
     except ValidationError as error:
-        item = error.errors()[0]
-        option = f"--{str(item['loc'][0]).replace('_', '-')}: " if item["loc"] else ""
-        raise UserError(option + item["msg"].removeprefix("Value error, ")) from error
+        raise UserError(problems(error)[0]) from error
 
 
 def _with_ports(settings: PredictorSettings) -> PredictorSettings:
