@@ -62,7 +62,7 @@ def test_a_file_uri_works_below_the_model_root_only(tmp_path):
     ):
         with pytest.raises(LoadFailed):
             fetch(uri, tmp_path, str(root))
-    with pytest.raises(LoadFailed, match="works only in moor up and moor serve"):
+    with pytest.raises(LoadFailed, match="add --model-root FOLDER"):
         fetch(f"file://{root}/a%20b", tmp_path)
 
 
