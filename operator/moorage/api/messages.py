@@ -23,8 +23,13 @@ class Cause:
     field: str
     message: str
 
+    @property
+    def unknown(self) -> bool:
+        """Whether there is no such field."""
+        return self.message == _UNKNOWN
+
     def __str__(self) -> str:
-        return f'{_UNKNOWN} "{self.field}"' if self.message == _UNKNOWN else f"{self.field}: {self.message}"
+        return f'{_UNKNOWN} "{self.field}"' if self.unknown else f"{self.field}: {self.message}"
 
 
 def causes(error: ValidationError) -> list[Cause]:

@@ -7,6 +7,7 @@ import yaml
 
 from moorage.api import ExitCode, ModelDeployment, check
 from moorage.api.messages import InvalidDeploymentError
+from moorage.cli.suggest import meant
 
 MAX_FILE_BYTES = 1024 * 1024
 """etcd takes no larger object."""
@@ -92,6 +93,8 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
             found.append((document, check(document)))
         except InvalidDeploymentError as error:
             complaints.append(f"{path}: {error}")
+            hints = ((mistake.field, meant(mistake)) for mistake in error.mistakes)
+            complaints += [f"{path}: did you mean {better} where it says {field}?" for field, better in hints if better]
     if complaints:
         raise UserError("\n".join(complaints))
     if not found:

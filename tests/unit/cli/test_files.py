@@ -110,6 +110,26 @@ def test_the_mistakes_of_all_documents_are_told(file: Path) -> None:
     assert lines[1] == f'{file}: The ModelDeployment "b" is invalid: unknown field "spec.scaling.x"'
 
 
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        (
+            {"model": {"task": "image-classification", "storageURI": "s3://b/p"}},
+            "spec.model.storageUri where it says spec.model.storageURI",
+        ),
+        ({"replicas": 2}, "spec.scaling.replicas where it says spec.replicas"),
+        ({"variants": [{"nam": "a"}]}, "spec.variants[].name where it says spec.variants[0].nam"),
+        ({"colour": "red"}, None),
+    ],
+)
+def test_of_an_unknown_field_the_one_that_was_perhaps_meant_is_told(
+    file: Path, spec: dict[str, object], hint: str | None
+) -> None:
+    file.write_text(to_yaml([document(**spec)]))
+    hints = [line for line in complaint(file).splitlines() if "did you mean" in line]
+    assert hints == ([] if hint is None else [f"{file}: did you mean {hint}?"])
+
+
 @pytest.mark.parametrize("word", ["2024-01-01", "2024-01-01 10:00:00"])
 def test_dates_stay_text_as_with_kubectl(file: Path, word: str) -> None:
     file.write_text(f"version: {word}\n")
