@@ -46,9 +46,15 @@ def test_what_kubectl_has_applied_before_and_the_file_no_longer_has_goes(
     made["metadata"]["labels"] = {"team": "sea", "tier": "gold"}
     before.write_text(yaml.safe_dump(made))
     control_plane.kubectl_run("apply", "-n", namespace, "-f", str(before))
+    api.patch("ModelDeployment", namespace, "cats", {"spec": {"scaling": {"replicas": 3}}})  # by another hand
     api.patch("ModelDeployment", namespace, "cats", {"metadata": {"annotations": {"example.com/by-hand": "kept"}}})
     wanted = document(predictor={"image": "example.com/predictor:1"})
     wanted["metadata"]["labels"] = {"team": "sea"}
+    more = document(predictor={"image": "example.com/predictor:1", "requestLog": "errors"})
+    for each in (more, wanted, wanted):
+        assert moor_apply(each)[0] == 0
+    live = api.get("ModelDeployment", namespace, "cats")
+    assert "requestLog" not in live["spec"]["predictor"], "what it has added itself it also takes away"
     for _ in range(2):
         assert moor_apply(wanted)[0] == 0
         live = api.get("ModelDeployment", namespace, "cats")

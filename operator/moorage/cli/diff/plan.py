@@ -74,7 +74,7 @@ def plan(kube: Kube, namespace: str, name: str, document: Body | None, settings:
     after = live
     if document is not None:
         body = {**document, "metadata": {**document["metadata"], "namespace": namespace}}
-        after = handover.apply(kube, path, body, live, dry_run=True)
+        after = handover.planned(kube, path, body, live)
     if after is None:
         raise KubeError(404, f"expected a ModelDeployment {name} in the namespace {namespace}, found none")
     changes = [Change("ModelDeployment", name, live, after)] if document is not None else []
