@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from tests.unit.cli.mock_busy_cluster import MockBusyCluster
 
 from moorage.cli.handover import LAST_APPLIED, TRIES, apply, handed_over, merged, removed_since_kubectl
-from moorage.cli.kube import Body, Kube, KubeError
+from moorage.cli.kube import KubeError
 
 
 def noted(**last: Any) -> dict[str, Any]:
@@ -69,33 +70,11 @@ def test_kubectls_fields_become_ours_and_nobody_elses() -> None:
     assert handed_over([by_hand, ours]) is None
 
 
-class Busy(Kube):
-    """A cluster (a mock) in which somebody else writes before each of our first writes."""
-
-    def __init__(self, conflicts: int) -> None:
-        self.conflicts, self.version, self.calls = conflicts, 1, list[str]()
-
-    def get(self, path: str, **query: str) -> Body | None:
-        kubectl = {"manager": "kubectl-client-side-apply", "operation": "Update", "fieldsV1": {"f:spec": {}}}
-        return {"metadata": {"name": "cats", "resourceVersion": str(self.version), "managedFields": [kubectl]}}
-
-    def merge(self, path: str, patch: Body, field_manager: str, *, dry_run: bool = False) -> Body:
-        self.calls.append(f"merge at {patch['metadata']['resourceVersion']}")
-        if self.conflicts:
-            self.conflicts, self.version = self.conflicts - 1, self.version + 1
-            raise KubeError(409, "the object has been modified")
-        return {}
-
-    def apply(self, path: str, body: Body, field_manager: str, *, dry_run: bool = False) -> Body:
-        self.calls.append("apply")
-        return body
-
-
 def test_who_meets_the_operators_write_tries_again_and_not_for_ever() -> None:
-    busy = Busy(conflicts=2)
+    busy = MockBusyCluster(conflicts=2)
     apply(busy, "/path", {"metadata": {"name": "cats"}}, busy.get("/path"))
     assert busy.calls == ["merge at 1", "merge at 2", "merge at 3", "apply"]
-    busy = Busy(conflicts=TRIES)
+    busy = MockBusyCluster(conflicts=TRIES)
     with pytest.raises(KubeError, match="has been modified"):
         apply(busy, "/path", {"metadata": {"name": "cats"}}, busy.get("/path"))
     assert "apply" not in busy.calls
