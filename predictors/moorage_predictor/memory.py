@@ -1,4 +1,5 @@
-"""Freed memory back to the operating system. Called by `wire/served.py` when a model has settled in, and when it has gone.
+"""Freed memory back to the operating system. Called by `wire/served.py` when a model has settled in, and when it has gone, and by
+`wire/server.py` for quiet times after large requests.
 
 glibc keeps what each thread has freed for that thread's next need, in arenas of which each is one thread's at a time. Of the large
 buffers of loading, of measuring and of a model that was unloaded nothing is needed again.
@@ -7,12 +8,16 @@ buffers of loading, of measuring and of a model that was unloaded nothing is nee
                           └── malloc_trim ──┘  └── goes when a thread of this arena frees something, if it is more than a threshold
 """
 
+import asyncio
 import contextlib
 import ctypes
+import mmap
 import os
 import threading
+import time
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from moorage_predictor.engine import cores
@@ -27,7 +32,38 @@ _LITTLE: Final = 128 << 10
 _BLOCK: Final = 100_000
 """More than a thread keeps for itself, and less than what is mapped apart."""
 _CHOSEN: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+_IDLE_S: Final = 10.0
+_IDLE_CPU_S: Final = 0.2
+"""A process that has used less than this in that time has nothing to do."""
+_WORTH: Final = 32 << 20
+"""A request as usual must not find its pages gone after each pause."""
+_STATM: Final = Path("/proc/self/statm")
 _trims = threading.Lock()
+
+
+async def trim_when_idle() -> None:
+    """Until cancelled. After photos of 50 MB as pixels a process keeps some 200 MB for the next ones: in a quiet time they go back, if
+    the process has grown by more than 32 MiB since the last time. Where nothing tells of its size it ends at once."""
+    floor = _resident()
+    if floor is None:
+        return
+    since_s = time.process_time()
+    while True:
+        await asyncio.sleep(_IDLE_S)
+        used_s, now = time.process_time() - since_s, _resident() or 0
+        floor = min(floor, now)
+        if used_s < _IDLE_CPU_S and now > floor + _WORTH:
+            await asyncio.to_thread(trim)
+            floor = _resident() or 0
+        since_s = time.process_time()
+
+
+def _resident() -> int | None:
+    """Bytes."""
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return None
 
 
 def trim(env: Mapping[str, str] = os.environ) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from moorage.api.predictor import LoadProgress, PredictorSettings
-from moorage_predictor import log
+from moorage_predictor import log, memory
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import LoadFailed, ModelUnavailable, StartError, without_paths
 from moorage_predictor.tasks import table
@@ -119,6 +119,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._polling: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
         self._was_ready = False
         self.unanswered = 0
         """Requests that the end of the grace period left without their answer."""
@@ -167,6 +168,7 @@ class Server:
         ]
         if self._certificates:
             self._renewing = asyncio.create_task(self._certificates.watch())
+        self._trimming = asyncio.create_task(memory.trim_when_idle())
         self._metrics_listener.start()
         ports = {"http_port": self._socket.getsockname()[1], "grpc_port": port}
         if self._metrics_listener.port is not None:
@@ -220,7 +222,7 @@ class Server:
         then what is in flight gets `shutdown_grace_s`, the listeners close, and the rest is answered with 503. If a model
         hangs, what others do is not waited for long."""
         settings, loop = self._settings, asyncio.get_running_loop()
-        for beside in (self._polling, self._renewing):
+        for beside in (self._polling, self._renewing, self._trimming):
             if beside:
                 beside.cancel()
         self._repository.drain()

@@ -87,3 +87,49 @@ def test_where_no_further_thread_can_be_started_what_can_go_goes(monkeypatch: py
 def test_it_may_be_called_where_there_is_nothing_to_do() -> None:
     memory.trim()
     memory.trim()
+
+
+class Process:
+    """Of a process what is asked: its size in bytes and its processor time in seconds, at each look."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], busy: bool = False) -> None:
+        self.sizes, self.trims, self.cpu_s = iter(sizes), 0, 0.0
+        self.busy = busy
+        monkeypatch.setattr(memory, "_IDLE_S", 0.0)
+        monkeypatch.setattr(memory, "_resident", lambda: next(self.sizes))
+        monkeypatch.setattr(memory, "trim", self.trim)
+        monkeypatch.setattr(memory.time, "process_time", self.process_time)
+
+    def trim(self) -> None:
+        self.trims += 1
+
+    def process_time(self) -> float:
+        self.cpu_s += self.busy
+        return self.cpu_s
+
+
+MB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "busy", "trims"),
+    [
+        ([500 * MB, 510 * MB, 520 * MB], False, 0),
+        ([500 * MB, 700 * MB, 520 * MB, 530 * MB], False, 1),  # the third is what it has come down to
+        ([500 * MB, 700 * MB, 700 * MB], True, 0),
+        ([500 * MB, 300 * MB, 340 * MB, 300 * MB], False, 1),  # it had shrunk by itself, as after a model has gone
+    ],
+    ids=["as usual", "after large requests", "busy", "grown again"],
+)
+async def test_in_a_quiet_time_a_process_that_has_grown_gives_back_what_it_has_freed(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int | None], busy: bool, trims: int
+) -> None:
+    process = Process(monkeypatch, sizes, busy)
+    with pytest.raises((RuntimeError, StopIteration)):  # no more looks
+        await memory.trim_when_idle()
+    assert process.trims == trims
+
+
+async def test_where_nothing_tells_of_the_size_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    Process(monkeypatch, [None])
+    await memory.trim_when_idle()
