@@ -68,7 +68,9 @@ def check(uri: str, allow_hosts: Iterable[str], env: Mapping[str, str] = os.envi
 def _check_form(scheme: str, uri: str, path: str) -> None:
     if scheme in ("s3", "gs") and not _BUCKET.fullmatch(uri):
         raise LoadFailed(
-            uri, f"expected {scheme}://BUCKET/PATH with a bucket of 2 to 221 of a-z, 0-9, '.', '_' and '-'"
+            uri,
+            f"expected {scheme}://BUCKET/PATH with a bucket of 2 to 221 characters of a-z, 0-9, '.', '_' and '-', the first a "
+            f"letter or digit, found {uri.split('://', 1)[1].partition('/')[0]!r}",
         )
     if scheme == "hf" and not _HUB.fullmatch(uri):
         raise LoadFailed(uri, "expected hf://OWNER/MODEL or hf://OWNER/MODEL:REVISION")

@@ -74,9 +74,15 @@ def _socket(host: str) -> socket.socket:
 
 def not_bound(host: str, port: int, option: str, error: Exception) -> PortTaken:
     """The error that names the way out."""
-    why = f"the port is taken or not allowed; choose another with {option} (or --host)"
-    if isinstance(error, socket.gaierror):
+    why = f"the port is taken or not allowed; choose another with {option} (or --host)"  # gRPC's library does not say which
+    if isinstance(error, socket.gaierror):  # first: its numbers are not those of errno
         why = f"no address is known by that name ({error.strerror}); correct --host"
-    elif isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
-        why = "that address is not this machine's; correct --host"
+    elif isinstance(error, OSError):
+        match error.errno:
+            case errno.EADDRNOTAVAIL:
+                why = "that address is not this machine's; correct --host"
+            case errno.EADDRINUSE:
+                why = f"the port is taken; choose another with {option} (or --host)"
+            case errno.EACCES | errno.EPERM:
+                why = f"this user may not take that port; choose one from 1024 on with {option}"
     return PortTaken(f"cannot listen on {host}:{port}: {why}")

@@ -1,5 +1,6 @@
 """What a server says when it cannot listen."""
 
+import errno
 import socket
 
 import pytest
@@ -23,7 +24,19 @@ def test_an_address_that_is_not_ours_is_not_called_a_taken_port(host, why):
 def test_of_a_port_that_is_taken_the_option_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(
-            PortTaken, match=f"127.0.0.1:{port}: the port is taken or not allowed; choose .* --grpc-port"
-        ):
+        with pytest.raises(PortTaken, match=f"127.0.0.1:{port}: the port is taken; choose another with --grpc-port"):
             binding.bind("127.0.0.1", port, "--grpc-port")
+
+
+def test_a_port_that_the_user_may_not_take_is_not_called_taken():
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    said = str(binding.not_bound("127.0.0.1", 80, "--http-port", refused))
+    assert (
+        said
+        == "cannot listen on 127.0.0.1:80: this user may not take that port; choose one from 1024 on with --http-port"
+    )
+
+
+def test_an_error_without_a_number_leaves_both_reasons_open():
+    said = str(binding.not_bound("127.0.0.1", 80, "--grpc-port", RuntimeError("Failed to bind")))
+    assert "the port is taken or not allowed; choose another with --grpc-port" in said

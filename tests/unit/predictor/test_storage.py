@@ -117,6 +117,17 @@ def test_no_fetch_is_made_for(tmp_path, uri):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("uri", "bucket"), [("s3://b/x", "b"), ("gs://Models/x", "Models"), ("s3:///x", "")])
+def test_of_a_bucket_that_cannot_be_the_rule_and_the_name_are_said(tmp_path, uri, bucket):
+    with pytest.raises(LoadFailed, match=rf"a bucket of 2 to 221 characters .* letter or digit, found '{bucket}'$"):
+        fetch(uri, tmp_path)
+
+
+def test_of_a_volume_of_a_cluster_the_way_on_this_machine_is_said(tmp_path):
+    with pytest.raises(LoadFailed, match="name a copy, as file:///PATH with --model-root"):
+        fetch("pvc://claim/model", tmp_path)
+
+
 def test_a_name_without_an_address_is_unavailable(tmp_path):
     with pytest.raises(StoreUnavailable, match="cannot be resolved"):
         fetch("https://models.invalid/model.pth", tmp_path)
