@@ -173,11 +173,27 @@ def webhook(namespace: str, url: str, timeout_s: int) -> dict[str, Any]:
     }
 
 
+def in_force(api: Api, namespace: str) -> bool:
+    """Whether the API server asks that webhook already: it learns of it by a watch of its own."""
+    container = {"name": "kserve-container", "image": "example.com/probe:1"}
+    probe = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"predictor": {"containers": [container]}},
+    }
+    try:
+        api.request("POST", api.path("InferenceService", namespace), probe, dryRun="All", timeout="2s")
+    except ApiError as error:
+        return error.status >= 500
+    return False
+
+
 def test_a_webhook_that_hangs_is_told_in_the_condition(api: Api, namespace: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it lets everybody connect, and says nothing
         api.create(webhook(namespace, f"https://127.0.0.1:{silent.getsockname()[1]}/", 30))
         try:
-            time.sleep(1)
+            eventually(lambda: in_force(api, namespace))
             apply(api, namespace)
             # told after the second time that the API server gave up, each 25 s
             eventually(lambda: accepted(api, namespace)[0] == "ApplyFailed", timeout_s=150)
@@ -190,7 +206,7 @@ def test_a_webhook_that_hangs_is_told_in_the_condition(api: Api, namespace: str)
 def test_a_webhook_that_is_down_is_told_in_the_condition_and_stops_no_deletion(api: Api, namespace: str) -> None:
     api.create(webhook(namespace, "https://127.0.0.1:1/", 2))
     try:
-        time.sleep(1)  # the API server learns of it by a watch of its own
+        eventually(lambda: in_force(api, namespace))
         apply(api, namespace)
         eventually(lambda: accepted(api, namespace)[0] == "ApplyFailed")
         assert "failed calling webhook" in accepted(api, namespace)[1]

@@ -177,7 +177,11 @@ def test_pods_that_a_limit_range_refuses_are_told_in_its_words_and_others_are_se
             "spec": {"limits": [limit]},
         }
     )
-    time.sleep(1)  # the API server learns of it by a watch of its own
+    resources = {"requests": {"memory": "1Gi"}, "limits": {"memory": "9Gi"}}
+    container = {"name": "probe", "image": "example.com/probe:1", "resources": resources}
+    probe = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "probe"}, "spec": {"containers": [container]}}
+    # The API server learns of it by a watch of its own.
+    eventually(lambda: "per Container is 4Gi" in api.judge(api.path("Pod", namespace), probe).get("message", ""))
     apply(api, namespace, "cats", predictor={"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "9Gi"}}})
     apply(api, namespace, "dogs")
     eventually(lambda: ready(api, namespace, "cats") == ("False", "PodsRefused"), timeout_s=60)
