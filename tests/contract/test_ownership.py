@@ -195,8 +195,8 @@ def test_a_webhook_that_hangs_is_told_in_the_condition(api: Api, namespace: str)
         try:
             eventually(lambda: in_force(api, namespace))
             apply(api, namespace)
-            # told after the second time that the API server gave up, each 25 s
-            eventually(lambda: accepted(api, namespace)[0] == "ApplyFailed", timeout_s=150)
+            # told after the second time that the API server gave up, each 5 s
+            eventually(lambda: accepted(api, namespace)[0] == "ApplyFailed", timeout_s=60)
             assert "webhook" in accepted(api, namespace)[1]
         finally:
             api.delete("ValidatingWebhookConfiguration", None, f"down-{namespace}")

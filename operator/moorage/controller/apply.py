@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from moorage.api.conditions import APPLY_FAILED, KSERVE_UNAVAILABLE, REPLACING, Reason
 from moorage.controller.cluster import ApiError, Body, Cluster
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 _PASSING = frozenset({0, 401, 408, 409, 429, 502, 503, 504})
 """Answers that tell of this moment, and nothing of the object: no status is written for them."""
+SILENT_S = 2.0
+"""One that is away lets go of a connection at once."""
 _ETCD = "etcdserver: "
 """What a 500 begins with while etcd elects a leader, for instance."""
 _DENIED = ("denied the request", "denied request")
@@ -58,7 +61,7 @@ async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[
 
 
 async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: Body, observed: Observed) -> int:
-    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    kind, name, started = manifest["kind"], manifest["metadata"]["name"], time.monotonic()
     live = next((body for body in observed.children[kind] if body["metadata"]["name"] == name), None)
     try:
         applied = await _made(cluster, manifest) if live is None else None
@@ -78,7 +81,7 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
     except ApiError as error:
         if error.code == 409 and live is not None:  # perhaps another by now, of which no watch has told: ask next time
             store.forget(kind, key_of(live))
-        if error.code == 504 and error.reason == "Timeout" and _hangs(store, manifest):
+        if _gave_up(error, time.monotonic() - started) and _hangs(store, manifest):
             raise ApplyError(
                 APPLY_FAILED, f"{kind} {name}: {error.message}: an admission webhook that hangs, or a slow etcd"
             ) from error
@@ -118,6 +121,12 @@ def _about(child: Body, kind: str, **more: str) -> dict[str, str]:
     metadata = child["metadata"]
     owner = metadata.get("labels", {}).get(OWNER_LABEL, "")
     return {"namespace": metadata["namespace"], "object": owner, "kind": kind, "child": metadata["name"], **more}
+
+
+def _gave_up(error: ApiError, took_s: float) -> bool:
+    """Whether the API server took the write and had no answer in time: it says so, or lets the connection go without a word."""
+    silent = error.reason == "Unreachable" and took_s >= SILENT_S
+    return silent or (error.code == 504 and error.reason == "Timeout")
 
 
 def _hangs(store: Store, manifest: Body) -> bool:

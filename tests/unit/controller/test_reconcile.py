@@ -8,6 +8,7 @@ from tests.builders import stored
 from tests.unit.controller.conftest import Connection
 from tests.unit.controller.mock_api_server import status
 
+from moorage.controller import apply as apply_module
 from moorage.controller.cluster import ApiError
 from moorage.controller.contests import FREELY
 from moorage.controller.events import Events
@@ -324,6 +325,25 @@ async def test_the_servers_wish_to_wait_is_passed_on_and_no_status_is_written_me
         await world.reconcile()
     assert error.value.retry_after_s == 7.0
     assert not any(path.endswith("/status") for _, path in world.server.writes)
+
+
+async def lets_go_in_time(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(0.05)
+    assert request.transport
+    request.transport.close()
+    return web.Response()
+
+
+async def test_an_api_server_that_is_away_is_no_write_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.server.faults["PATCH", "/servingruntimes/cats-predictor"] = lets_go_in_time
+    for _ in range(3):
+        with pytest.raises(ApiError, match="disconnected"):
+            await world.reconcile()
+    monkeypatch.setattr(apply_module, "SILENT_S", 0.04)
+    with pytest.raises(ApiError, match="disconnected"):
+        await world.reconcile()
+    assert (await world.reconcile()).result is Result.RETRY
+    assert "ServingRuntime cats-predictor: Server disconnected: an adm" in world.condition("Accepted")["message"]
 
 
 async def test_a_write_that_the_server_gives_up_on_again_and_again_is_told_and_one_time_is_an_accident(
