@@ -83,4 +83,6 @@ def test_kubectl_apply_and_moor_up_say_the_same_of_the_same_file(
     )
     assert (kubectl.returncode, moor.returncode) == (1, 2)
     ours = moor.stderr.strip().removeprefix(f'moor: {file}: The ModelDeployment "cats" is invalid: ')
-    assert ours in kubectl.stderr
+    mistake, *hints = ours.splitlines()
+    assert mistake in kubectl.stderr
+    assert all(hint.startswith(f"{file}: did you mean ") for hint in hints), "which is all that moor adds"
