@@ -6,6 +6,7 @@
 Standard output gets `engine.json`; the log goes to stderr.
 """
 
+import fcntl
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -38,6 +39,8 @@ _POLL_S: Final = 0.1
 _BUILDING_S: Final = 600.0
 """Beside the budget, which does not end what has begun. Then torch's own float32 serves."""
 _OF_THE_ENGINE: Final = ("architecture", "precision", "engine", "auto_budget_s", "calibration_dir", "log_level")
+_STAGED: Final = ".moorage-optimize-"
+"""Before the name of the folder in which files become whole."""
 _BESIDE_WEIGHTS: Final = ("config.json", "labels.txt")
 
 
@@ -103,7 +106,8 @@ def choose(settings: PredictorSettings, path: Path, folder: Path) -> "Record":
     described = Described(
         architecture=loaded.architecture, num_classes=loaded.num_classes, data=loaded.data, sizes=loaded.sizes
     )
-    return choose.write(folder, key, options, described, images.source, judged)
+    with _writing(folder):
+        return choose.write(folder, key, options, described, images.source, judged)
 
 
 def package(settings: PredictorSettings, target: Path) -> "Record":
@@ -111,7 +115,8 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
     an engine is chosen; files are put in the place of older ones when they are whole: a server may have those mapped.
 
     Raises:
-        StartError: the model cannot be fetched or read, or the folder holds another model or cannot be written.
+        StartError: the model cannot be fetched or read, or the folder holds another model, cannot be written, or is being
+            written by another process.
     """
     from moorage_predictor import storage
     from moorage_predictor.engine import files
@@ -138,17 +143,19 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
             made = not target.exists()
             target.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=target).close()
-        _must_be_free(target, {file.name for file in model.iterdir()}, files.SUFFIXES)
-        chosen = Path(scratch) / "engine"
-        chosen.mkdir()
-        try:
-            record = choose(settings, model / weights.name, chosen)
-        except BaseException:
-            if made:
-                target.rmdir()
-            raise
-        with _writing(target):
-            _put(model, chosen, target)
+        with _alone_in(target):
+            _must_be_free(target, {file.name for file in model.iterdir()}, files.SUFFIXES)
+            chosen = Path(scratch) / "engine"
+            chosen.mkdir()
+            try:
+                record = choose(settings, model / weights.name, chosen)
+                with _writing(target):
+                    _put(model, chosen, target)
+            except BaseException:
+                if made:
+                    with suppress(OSError):
+                        target.rmdir()
+                raise
     return record
 
 
@@ -157,7 +164,32 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StartError(f"{target}: expected a folder to write into: {error.strerror or error}") from error
+        reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error.strerror or error
+        raise StartError(f"{target}: expected a folder to write into: {reason}") from error
+
+
+@contextmanager
+def _alone_in(target: Path) -> Iterator[None]:
+    """Two at work in one folder could leave one's weights beside the other's engine. The lock ends with the process."""
+    with _writing(target):
+        folder = os.open(target, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(
+                f"{target}: expected a folder that nobody else writes into, found another `moor optimize` at work: wait until "
+                "it has ended, or name another folder"
+            ) from error
+        except OSError as error:
+            # Some network file systems lock no folders; files are put in their places whole all the same.
+            _log.debug("not locked", extra={"folder": str(target), "reason": str(error)})
+        else:
+            for left in target.glob(f"{_STAGED}*"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _must_be_free(target: Path, ours: set[str], suffixes: Sequence[str]) -> None:
@@ -173,15 +205,22 @@ def _must_be_free(target: Path, ours: set[str], suffixes: Sequence[str]) -> None
 def _put(model: Path, chosen: Path, target: Path) -> None:
     from moorage_predictor.engine import artifacts
 
-    for file in model.iterdir():
-        if not (target / file.name).exists() or not file.samefile(target / file.name):
-            shutil.copyfile(file, target / f".{file.name}.new")
-            (target / f".{file.name}.new").replace(target / file.name)
-    made, engine = target / f".{artifacts.FOLDER}.new", target / artifacts.FOLDER
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(chosen, made)
-    shutil.rmtree(engine, ignore_errors=True)
-    made.replace(engine)
+    engine = target / artifacts.FOLDER
+    staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=target))
+    try:
+        for file in model.iterdir():
+            if not (target / file.name).exists() or not file.samefile(target / file.name):
+                shutil.copyfile(file, staged / file.name)
+        whole = list(staged.iterdir())
+        shutil.copytree(chosen, staged / artifacts.FOLDER)
+        # Nothing from here on needs room on the disk.
+        for file in whole:
+            file.replace(target / file.name)
+        if engine.exists():
+            engine.replace(staged / "before")
+        (staged / artifacts.FOLDER).replace(engine)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def main(argv: list[str]) -> ExitCode:

@@ -4,14 +4,14 @@ main thread (event loop)                      "load" thread
 bind ports, import the servers
 Server.start(): live 200, ready 503   ──────> loading.load (fetch, read, warm up) -> wire.adapt
 Server.serve(): ready 200             <────── loaded, or failed -> exit 2 or 3
-SIGTERM, SIGINT, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0, or 4 if some did not
+SIGTERM, SIGINT, SIGHUP, parent gone -> Server.stop(): ready 503, in-flight requests finish -> exit 0, or 4 if some did not
 """
 
 import asyncio
 import gc
 import logging
 import os
-import signal
+import shutil
 import tempfile
 import threading
 import time
@@ -22,11 +22,12 @@ from prometheus_client import CollectorRegistry
 
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
-from moorage.api.signal_event import SignalEvent
+from moorage.api.signal_event import SignalEvent, when_told_to_stop
 from moorage_predictor import BEGAN, log
+from moorage_predictor.contained import contained
 from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
-from moorage_predictor.watchdog import Heartbeat, until_hung
+from moorage_predictor.watchdog import Heartbeat, LoopWatch, until_hung
 from moorage_predictor.wire import binding
 from moorage_predictor.wire.rate_limits import counting_for_workers
 from moorage_predictor.worker import HoldBack
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GC_THRESHOLD: Final = 10_000
 """Objects between two collections; requests make no cycles, and Python's 700 costs a twentieth of a short one's time."""
 _LOAD_STOP_S: Final = 2.0
 """How long a load that is told to stop may take. An import cannot be interrupted; the process then ends anyway."""
+_STOP_MARGIN_S: Final = 4.0
+"""What the end may take beyond the times that are set for it; a parent of several workers gives a second more."""
 
 
 def run(settings: PredictorSettings) -> ExitCode:
@@ -79,11 +81,12 @@ class _Runtime:
         self._server: Server | None = None
         self._held_back = HoldBack(None)
         self._frozen = False
+        self._watch: LoopWatch | None = None
+        self._folder = ""
 
     def run(self) -> ExitCode:
         settings = self._settings
-        for number in _SIGNALS:  # explicitly: a parent may have left SIGINT ignored
-            signal.signal(number, lambda *_: self._tell_to_stop())
+        when_told_to_stop(self._tell_to_stop)
         if settings.exit_with_parent:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
         if settings.http_fd is None:
@@ -96,7 +99,8 @@ class _Runtime:
 
         log.progress(LoadProgress("import", 1, 2))
         # All that is temporary lies in one folder, which goes even where the load thread cannot be unwound.
-        with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as tempfile.tempdir:
+        with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as self._folder:
+            tempfile.tempdir = self._folder
             try:
                 with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                     return runner.run(
@@ -113,6 +117,7 @@ class _Runtime:
         server.hold_back(self._held_back.reason)  # it may have been said before there was a server
         if self._settings.heartbeat_fd is not None:
             self._start_heartbeat(self._settings.heartbeat_fd, server)
+        self._watch_loop(server)
         if not self._settings.listen_late:
             await server.start()
         stopped = asyncio.create_task(self._stop.wait())
@@ -171,6 +176,20 @@ class _Runtime:
         beat = Heartbeat(fd, settings.worker_timeout_s, server.pipelines, settings.forward_timeout_s)
         beat.start(asyncio.get_running_loop())
 
+    def _watch_loop(self, server: "Server") -> None:
+        settings = self._settings
+        stop_s = settings.drain_delay_s + settings.shutdown_grace_s + _STOP_MARGIN_S
+        self._watch = LoopWatch(server.pipelines, settings.forward_timeout_s, stop_s, self._end_now)
+        self._watch.start()
+        if self._cancelled.is_set():
+            self._watch.told_to_stop()
+
+    def _end_now(self, code: ExitCode, reason: str) -> None:
+        """From a thread, where the event loop cannot end any more."""
+        log.failure(reason, self._settings.termination_log)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(code)
+
     def _load(self, settings: PredictorSettings) -> Any:
         """See `wire.pipeline.Model`. In a thread."""
         from moorage_predictor.loading import load
@@ -194,7 +213,7 @@ class _Runtime:
 
         def work() -> None:
             try:
-                model = self._load(self._settings)
+                model = contained(lambda: self._load(self._settings))
             except Exception as error:  # noqa: BLE001 - handed to the main thread, which decides
                 failure = error
                 self._on_loop(lambda: loaded.set_exception(failure))
@@ -217,6 +236,8 @@ class _Runtime:
         self._cancelled.set()
         if self._loop is None:
             os._exit(ExitCode.OK)  # nothing is served yet, and an import cannot be unwound
+        if self._watch:
+            self._watch.told_to_stop()
         self._on_loop(self._stop.set)
 
     def _watch_parent(self) -> None:

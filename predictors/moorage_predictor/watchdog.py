@@ -3,18 +3,22 @@
     event loop ── every second ──> a byte in the heartbeat's pipe          (`--workers`: none for a while -> killed)
                └─ every second ──> has any model done anything since last time? (no, for long -> the process ends itself)
     a thread   ── every second ──> the byte, while a model's call runs on the event loop itself
+    a thread   ── every second ──> is such a call in work for too long, or the process past its end? (it ends itself)
 
 The loop can be busy for long with good reason in one case alone, a model that was quick enough to run on it and is not this
-time (`wire/lane.py`); then the thread speaks for it, as long as a call may take.
+time (`wire/lane.py`); then the threads speak and look for it.
 """
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
+
+from moorage.api.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from moorage_predictor.wire.pipeline import Pipeline
@@ -42,9 +46,48 @@ async def until_hung(pipelines: Pipelines, limit_s: float) -> str:
             elif pipeline.at_work:
                 seconds += _LOOK_S
             if limit_s and seconds >= limit_s:
-                return f"the model {name} has answered nothing for {seconds:g} s (--forward-timeout-s={limit_s:g})"
+                return _hangs(name, seconds, limit_s)
             found[pipeline] = pipeline.done, seconds
         stuck = found
+
+
+def _hangs(name: str, seconds: float, limit_s: float) -> str:
+    return f"the model {name} has answered nothing for {seconds:g} s (--forward-timeout-s={limit_s:g})"
+
+
+class LoopWatch:
+    """Ends the process where its event loop cannot, because a call of a model's stands still on it."""
+
+    def __init__(
+        self, pipelines: Pipelines, forward_limit_s: float, stop_limit_s: float, end: Callable[[ExitCode, str], None]
+    ) -> None:
+        """`end` is called in a thread, with the exit code and the sentence for people. 0 seconds for a call: it may take
+        for ever, until the process is told to stop."""
+        self._pipelines = pipelines
+        self._forward_limit_s = forward_limit_s
+        self._stop_limit_s = stop_limit_s
+        self._end = end
+        self._stop_by = math.inf
+
+    def start(self) -> None:
+        """From now on."""
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def told_to_stop(self) -> None:
+        """From now on the process has `stop_limit_s`."""
+        self._stop_by = min(self._stop_by, time.perf_counter() + self._stop_limit_s)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            now = time.perf_counter()
+            if now > self._stop_by:
+                reason = f"not at an end {self._stop_limit_s:g} s after it was told to stop"
+                return self._end(ExitCode.UNFINISHED, reason)
+            for name, pipeline in list(self._pipelines()):
+                since = pipeline.lane.here_since
+                if since and self._forward_limit_s and now - since >= self._forward_limit_s:
+                    return self._end(ExitCode.INTERNAL, _hangs(name, round(now - since), self._forward_limit_s))
 
 
 class Heartbeat:

@@ -11,17 +11,16 @@ others are told not to be ready, with the reason, so that the trouble is seen be
 """
 
 import logging
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from typing import Any, Final
 
+from moorage.api import jsonlog
 from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import LoadProgress, PredictorSettings
-from moorage.api.signal_event import SignalEvent
+from moorage.api.signal_event import SignalEvent, when_told_to_stop
 from moorage_predictor import log
 from moorage_predictor.orphans import wait_for_end_of_parent
 from moorage_predictor.wire import binding
@@ -60,8 +59,7 @@ class Workers:
             PortTaken: a port is not free.
         """
         settings = self._settings
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        when_told_to_stop(self._stop.set)
         held = [
             binding.hold(settings.host, settings.http_port, "--http-port"),
             binding.hold(settings.host, settings.grpc_port, "--grpc-port"),
@@ -99,8 +97,7 @@ class Workers:
         """A worker's words are ours; of progress only the first worker's, and `ready` once all are."""
         step = LoadProgress.from_line(line.rstrip("\n"))
         if step is None:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            jsonlog.stderr().write(line)
         elif step.stage == "ready":
             worker.ready.set()
         elif worker.number == 0 and not self._told_ready:

@@ -12,6 +12,8 @@ from tests.contract.spec_table import document
 from tests.control_plane.client import Api
 from tests.control_plane.plane import Cluster
 
+from moorage.cli.handover import LAST_APPLIED
+
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("kserve", "controller")]
 
 
@@ -63,6 +65,21 @@ def test_what_kubectl_has_applied_before_and_the_file_no_longer_has_goes(
         assert live["metadata"]["labels"] == {"team": "sea"}
         assert live["metadata"]["annotations"] == {"example.com/by-hand": "kept"}
     assert "moor" in [entry["manager"] for entry in live["metadata"]["managedFields"]]
+
+
+def test_what_kubectl_itself_has_taken_over_since_stays_kubectls(
+    moor_apply: Any, api: Api, namespace: str, control_plane: Cluster, tmp_path: Path
+) -> None:
+    before = tmp_path / "before.yaml"
+    made = document(scaling={"replicas": 2}, predictor={"image": "example.com/predictor:1"})
+    before.write_text(yaml.safe_dump(made))
+    control_plane.kubectl_run("apply", "-n", namespace, "-f", str(before))
+    control_plane.kubectl_run("apply", "--server-side", "-n", namespace, "-f", str(before))
+    live = api.get("ModelDeployment", namespace, "cats")
+    assert LAST_APPLIED in live["metadata"]["annotations"], "it is not to be believed any more"
+    assert moor_apply(document(predictor={"image": "example.com/predictor:1"}))[0] == 0
+    live = api.get("ModelDeployment", namespace, "cats")
+    assert live["spec"]["scaling"]["replicas"] == 2
 
 
 def test_what_it_waits_for_is_said_when_the_time_is_over(moor_apply: Any) -> None:

@@ -118,8 +118,16 @@ def test_a_child_of_any_kind_that_somebody_edits_gets_our_fields_back_and_keeps_
         assert metadata["uid"] == before[kind]["metadata"]["uid"], "mended, not made anew"
 
 
+@pytest.mark.parametrize(
+    ("edit", "field", "writer"),
+    [
+        ({"spec": {"policyTypes": ["Ingress"]}}, ".spec.policyTypes", "the field manager 'moorage-tests'"),
+        ({"metadata": {"labels": {OWNER_LABEL: None}}}, f".metadata.labels.{OWNER_LABEL}", "somebody"),
+    ],
+    ids=["field", "label"],
+)
 def test_a_rival_that_writes_a_field_back_each_time_is_named_answered_ever_more_seldom_and_forgotten_once_it_has_gone(
-    api: Api, namespace: str, control_plane: Cluster
+    api: Api, namespace: str, control_plane: Cluster, edit: dict[str, Any], field: str, writer: str
 ) -> None:
     if not isinstance(control_plane, ControlPlane):
         pytest.skip("a lent cluster has no audit log that we can read")
@@ -128,21 +136,26 @@ def test_a_rival_that_writes_a_field_back_each_time_is_named_answered_ever_more_
     mark = control_plane.audit.mark()
     until = time.monotonic() + 8
     while time.monotonic() < until:
-        api.patch("NetworkPolicy", namespace, "cats-predictor", {"spec": {"policyTypes": ["Ingress"]}})
+        api.patch("NetworkPolicy", namespace, "cats-predictor", edit)
+        labels = {"team": f"sea-{time.monotonic_ns()}"}
+        metadata = {"name": "cats-predictor", "namespace": namespace, "labels": labels}
+        labelled = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata}
+        api.apply(labelled, field_manager="a-bystander")
         time.sleep(0.05)
     answers = [
         each
         for each in control_plane.audit.writes(since=mark, namespace=namespace)
-        if (each.user, each.resource) == (USER, "networkpolicies")
+        if (each.user, each.resource, each.code) == (USER, "networkpolicies", 200)
     ]
     assert 4 <= len(answers) <= 6, "three at once, then after 2, 4, 8 s"
     reason, words = accepted(api, namespace)
     assert reason == "Contested"
-    assert "NetworkPolicy cats-predictor: the field manager 'moorage-tests'" in words
-    assert ".spec.policyTypes" in words
+    assert f"NetworkPolicy cats-predictor: {writer} writes {field} each time" in words
     assert not ready(api, namespace)
     eventually(lambda: ready(api, namespace), timeout_s=60)
-    assert api.get("NetworkPolicy", namespace, "cats-predictor")["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    live = api.get("NetworkPolicy", namespace, "cats-predictor")
+    assert live["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert live["metadata"]["labels"][OWNER_LABEL] == "cats"
 
 
 def webhook(namespace: str, url: str, timeout_s: int) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def seldom() -> set[Right]:
     }
 
 
+def renewed(api: Api) -> str:
+    """When the controller said the last time that it leads."""
+    return str(api.get("Lease", NAMESPACE, LEASE_NAME)["spec"]["renewTime"])
+
+
 def test_what_the_audit_log_shows_is_what_is_granted_and_the_rest_has_its_reason(
     api: Api, namespace: str, control_plane: Cluster, controller: ControllerProcess
 ) -> None:
@@ -62,6 +67,8 @@ def test_what_the_audit_log_shows_is_what_is_granted_and_the_rest_has_its_reason
         eventually(lambda kind=kind, name=name: api.get(kind, namespace, name), timeout_s=30)
     apply(api, namespace, scaling={"minReplicas": 1, "maxReplicas": 3})
     eventually(lambda: api.get("PodDisruptionBudget", namespace, "cats-predictor") is None)
+    taken = renewed(api)
+    eventually(lambda: renewed(api) != taken)
     requests = [each for each in control_plane.audit.requests(since=mark) if each.user == USER]
     assert used(requests) - granted() == set(), "the API server refused something, or a role has more than the table"
     assert granted() - used(requests) - seldom() == set(), "never used, and no reason is given"

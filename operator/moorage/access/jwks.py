@@ -15,6 +15,8 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from moorage.access.errors import ConfigurationError
+from moorage.api import regular_file
+from moorage.api.apart import apart
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ KEEP_S: Final = 3600.0
 """How long known keys go on working while the set cannot be had."""
 FETCH_S: Final = 5.0
 """For the whole of one fetch."""
+READ_S: Final = 0.5
+"""How long callers wait for the file, from when its reading began. A mount may hang; nothing ends the reading then."""
 MAX_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 64
 _LEAST_RSA_BITS: Final = 2048
@@ -68,6 +72,7 @@ class KeySet:
         self._read_at: float | None = None
         self._next_look = 0.0
         self._next_unknown = 0.0
+        self._wait_until = 0.0
         self._fetching: asyncio.Task[None] | None = None
         if self._file is not None:
             self._keys = public_keys(_bytes_of(self._file), str(self._file))
@@ -101,16 +106,17 @@ class KeySet:
         return fits[0] if len(fits) == 1 else None
 
     async def _renew(self, *, wait: bool) -> None:
-        """One fetch at a time, whoever asks; those who have keys do not wait for it."""
+        """One fetch at a time, whoever asks; those who have keys do not wait for it, and nobody for one that hangs."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch())
+            self._wait_until = time.monotonic() + (FETCH_S if self._url else READ_S)
         if wait:
-            await asyncio.shield(self._fetching)
+            await asyncio.wait([self._fetching], timeout=max(0.0, self._wait_until - time.monotonic()))
 
     async def _fetch(self) -> None:
         where = str(self._file or self._url)
         try:
-            data = await self._download() if self._url else await asyncio.to_thread(_bytes_of, Path(where))
+            data = await self._download() if self._url else await self._read()
             keys = public_keys(data, where)
         except Exception as error:  # noqa: BLE001 - a caller must get a 401, whatever the issuer's server does
             self._next_look = time.monotonic() + RETRY_S
@@ -121,6 +127,14 @@ class KeySet:
         self._read_at = time.monotonic()
         self._next_look = self._read_at + LOOK_S
         self._next_unknown = self._read_at + UNKNOWN_S
+
+    async def _read(self) -> bytes:
+        path = Path(str(self._file))
+
+        def hangs() -> None:
+            _log.error("the issuer's keys are not read: their file does not answer", extra={"path": str(path)})
+
+        return await apart(lambda: _bytes_of(path), "jwks", hangs)
 
     async def _download(self) -> bytes:
         import httpx
@@ -183,8 +197,7 @@ def _public_key(jwk: object) -> PublicKey | None:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = regular_file.read(path, MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from moorage.access.errors import ConfigurationError
+from moorage.api import regular_file
 
 
 def read_url(option: str, path: str | Path) -> str:
@@ -12,7 +13,7 @@ def read_url(option: str, path: str | Path) -> str:
         ConfigurationError: it cannot be read; the message names the option and the file.
     """
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return regular_file.read(path).decode().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no text"
         raise ConfigurationError(f"{option}: {path}: cannot be read: {reason}") from error

@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
 
     meaning: str
 
-    OK = 0, "It did what was asked; also after Ctrl-C or SIGTERM, once everything in flight was answered."
+    OK = 0, "It did what was asked; also after Ctrl-C, SIGTERM or SIGHUP, once everything in flight was answered."
     INTERNAL = (
         1,
         "A defect of Moorage itself: the log has the traceback, please report it. Of the predictor also: a model hung. Of "

@@ -9,6 +9,10 @@ import logging
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
+from typing import TextIO
+
+from moorage.api.bounded_stream import BoundedStream
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -34,9 +38,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def stderr() -> BoundedStream | TextIO:
+    """Standard error, for who must not wait for its reader."""
+    try:
+        return _bounded(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or replaced by what is no file
+        return sys.stderr
+
+
+@cache
+def _bounded(fd: int) -> BoundedStream:
+    return BoundedStream(fd)
+
+
 def configure(level: str, quiet: Iterable[str], quiet_level: int = logging.WARNING) -> None:
     """Send the whole process's log to stderr in this form; the loggers named in `quiet` only from `quiet_level` on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr())
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in quiet:

@@ -65,3 +65,8 @@ class RequestLimits(BaseModel):
         le=3600,
         description="How long an idle connection stays open. Longer than a proxy's own 60 s, which else sends into a closing one.",
     )
+
+    @property
+    def message_timeout_s(self) -> float:
+        """How long a gRPC message may take as a whole: `body_timeout_s`, and a second more for each MiB that it may have."""
+        return self.body_timeout_s + self.max_body_bytes / _MIB

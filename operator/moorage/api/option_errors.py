@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 _EXPECTED: Final = {
     "model_name": "at most 63 letters, digits, '.', '_' and '-', the first a letter or digit",
+    "model_version": "letters, digits, '.', '_' and '-', the first and the last a letter or digit",
     "task": "image-classification, tabular, object-detection, or a class of yours as MODULE:CLASS or FILE.py:CLASS",
     "architecture": "timm/NAME, torchvision/NAME or ultralytics/NAME, for instance timm/resnet18",
     "sha256": "64 hexadecimal digits in lower case",

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from moorage.api.access import ACCESS_FROM_ENV, AccessSettings
 from moorage.api.engines import PRECISIONS_OF, EngineSettings
+from moorage.api.label_value import LABEL_VALUE
 from moorage.api.limits import RequestLimits
 from moorage.api.pictures import PictureSettings
 from moorage.api.rate_limits import RateLimitSettings
@@ -36,6 +37,8 @@ READY_PATH: Final = "/v2/health/ready"
 """Answers 200 as long as the process serves; used by the liveness and startup probes."""
 
 MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+VERSION_PATTERN: Final = f"^{LABEL_VALUE}$"
+"""It is a part of paths: with a slash or a colon in it, who guards the paths would take it for another route."""
 ARCHITECTURE_PATTERN: Final = r"^(timm|torchvision|ultralytics)/[a-z0-9][a-z0-9_.]{0,98}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 BUILT_IN_TASKS: Final = ("image-classification", "object-detection", "tabular")
@@ -54,6 +57,8 @@ _REPEATED: Final = frozenset(
         "trusted_type",
     }
 )
+CALLED_AS: Final = "MOORAGE_CALLED_AS"
+"""What the usage names as the command, where it is not the predictor's own name."""
 _FROM_ENV: Final = {"log_level": "MOORAGE_LOG_LEVEL", "termination_log": "MOORAGE_TERMINATION_LOG", **ACCESS_FROM_ENV}
 
 
@@ -76,7 +81,7 @@ class PredictorSettings(
 
     model_name: str = Field(default="model", pattern=MODEL_NAME_PATTERN, description="The name in every URL.")
     model_version: str = Field(
-        default="1", min_length=1, max_length=63, description="The version label of the weights."
+        default="1", max_length=63, pattern=VERSION_PATTERN, description="The version label of the weights."
     )
     task: str = Field(
         pattern=TASK_PATTERN,
@@ -335,9 +340,8 @@ class PredictorSettings(
             pydantic.ValidationError: a value is out of bounds, or a required option is missing.
             SystemExit: (code 2) an unknown option; argparse has printed the usage.
         """
-        parser = argparse.ArgumentParser(
-            prog="moorage-predictor", allow_abbrev=False, description="The Moorage predictor."
-        )
+        called = env.get(CALLED_AS, "moorage-predictor")
+        parser = argparse.ArgumentParser(prog=called, allow_abbrev=False, description="The Moorage predictor.")
         for name, field in cls.model_fields.items():
             if name not in _FROM_ENV:
                 parser.add_argument(

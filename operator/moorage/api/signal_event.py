@@ -1,7 +1,24 @@
-"""An event for signal handlers. `moor up`, the predictor and the parent of several workers stop by it."""
+"""The signals that tell a process to stop, and an event for their handlers. `moor up`, the predictor and the parent of several
+workers stop by them.
+"""
 
 import queue
+import signal
 import threading
+from collections.abc import Callable
+from typing import Final
+
+_TOLD_TO_STOP: Final = ("SIGTERM", "SIGINT", "SIGHUP")
+"""By a supervisor, by Ctrl-C, by a terminal that is closed. Windows has no SIGHUP."""
+
+
+def when_told_to_stop(call: Callable[[], object]) -> None:
+    """Have these signals call this instead of ending the process. Explicitly: a shell leaves SIGINT ignored for what runs in the
+    background, which nobody means. SIGHUP stays ignored where it is, which `nohup` means."""
+    for name in _TOLD_TO_STOP:
+        number = getattr(signal, name, None)
+        if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
+            signal.signal(number, lambda *_: call())
 
 
 class SignalEvent(threading.Event):

@@ -9,9 +9,10 @@ import typer
 from moorage import __version__
 from moorage.api import ExitCode
 from moorage.api.child import python
-from moorage.api.predictor import GRPC_PORT, HTTP_PORT
+from moorage.api.predictor import CALLED_AS, GRPC_PORT, HTTP_PORT
 from moorage.cli import names
-from moorage.cli.files import UserError, model_deployments
+from moorage.cli.errors import UserError
+from moorage.cli.files import model_deployments
 from moorage.cli.init.kinds import KINDS
 from moorage.cli.install import install
 from moorage.cli.keys import keys
@@ -57,7 +58,7 @@ def up(
 def serve(context: typer.Context) -> None:
     """Run the predictor alone, with the options that a pod would get. `moor serve --help` lists them."""
     command = python("-m", "moorage_predictor", *context.args)
-    os.execv(command[0], command)  # noqa: S606 - argv list, our own module
+    os.execve(command[0], command, {**os.environ, CALLED_AS: "moor serve"})  # noqa: S606 - argv list, our own module
 
 
 @app.command()
@@ -101,6 +102,7 @@ def init(
             raise UserError(f"moor init {name} trains a model of its own: it takes no --storage-uri or --architecture")
         raise typer.Exit(init(kind, folder or Path(name)))
     from moorage.api import InvalidDeploymentError
+    from moorage.cli.files import placed
     from moorage.cli.init.blank import scaffold
 
     if folder is not None:
@@ -108,7 +110,7 @@ def init(
     try:
         typer.echo(scaffold(name, storage_uri or "s3://BUCKET/PATH", architecture), nl=False)
     except InvalidDeploymentError as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(placed(error))) from error
 
 
 @app.command()

@@ -13,7 +13,8 @@ from rich.console import Console
 from moorage.api import ExitCode
 from moorage.api.conditions import READY
 from moorage.cli import handover
-from moorage.cli.files import UserError, judged
+from moorage.cli.errors import UserError
+from moorage.cli.files import judged
 from moorage.cli.kube import Kube, KubeError, model_deployment_path, told
 
 POLL_S = 0.5

@@ -5,24 +5,33 @@ from typing import Any
 
 import yaml
 
-from moorage.api import ExitCode, ModelDeployment, check
-from moorage.api.messages import InvalidDeploymentError
+from moorage.api import ModelDeployment, check
+from moorage.api.messages import Cause, InvalidDeploymentError
+from moorage.cli import names
+from moorage.cli.errors import UserError
 from moorage.cli.suggest import meant
 
 MAX_FILE_BYTES = 1024 * 1024
 """etcd takes no larger object."""
 
-
-class UserError(Exception):
-    """A mistake of the user's. `moor` prints the message, no traceback, and ends with `code`."""
-
-    def __init__(self, message: str, code: ExitCode = ExitCode.INVALID_INPUT) -> None:
-        self.code = code
-        super().__init__(message)
+MAX_DEPTH = 100
+"""Far more than any field needs, and less than PyYAML can take: it calls itself for each level."""
 
 
 class _Loader(yaml.SafeLoader):
     """Reads dates as text, as kubectl does; everything else is PyYAML's safe subset."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Stops at the level that is one too many, while its place is still known."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            problem = f"nested too deeply (at most {MAX_DEPTH} levels)"
+            raise yaml.composer.ComposerError(problem=problem, problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """A key that stands twice is a mistake, as it is for the API server; PyYAML takes the last one in silence."""
@@ -59,7 +68,7 @@ def documents(path: Path) -> list[Any]:
     try:
         return [item for item in yaml.load_all(data, Loader=_Loader) if item is not None]
     except RecursionError as error:
-        raise UserError(f"{path}: not valid YAML: it is nested too deeply") from error
+        raise UserError(f"{path}: not valid YAML: an anchor holds itself, or too many levels") from error
     except (yaml.YAMLError, ValueError, AttributeError) as error:  # PyYAML's own, for `!!int abc`
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -82,7 +91,8 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
         UserError: as `model_deployments`.
     """
     found, others, complaints = [], [], []
-    for document in documents(path):
+    numbers: list[int] = []
+    for number, document in enumerate(documents(path), start=1):
         if not isinstance(document, dict):
             complaints.append(f"{path}: expected an object with apiVersion and kind, found {str(document)[:60]!r}")
             continue
@@ -90,9 +100,14 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
             others.append(document)
             continue
         try:
-            found.append((document, check(document)))
+            deployment = check(document)
+            names.namespace(f"{path}: metadata.namespace", deployment.metadata.namespace)
+            found.append((document, deployment))
+            numbers.append(number)
+        except UserError as error:
+            complaints.append(str(error))
         except InvalidDeploymentError as error:
-            complaints.append(f"{path}: {error}")
+            complaints.append(f"{path}: {placed(error)}")
             hints = ((mistake.field, meant(mistake)) for mistake in error.mistakes)
             complaints += [f"{path}: did you mean {better} where it says {field}?" for field, better in hints if better]
     if complaints:
@@ -102,15 +117,27 @@ def judged(path: Path) -> list[tuple[dict[str, Any], ModelDeployment]]:
         raise UserError(
             f"{path}: expected a document of kind ModelDeployment, found {f'none among {kinds}' if kinds else 'none'}"
         )
-    seen: set[tuple[str | None, str]] = set()
-    for _, deployment in found:
+    seen: dict[tuple[str | None, str], int] = {}
+    for number, (_, deployment) in zip(numbers, found, strict=True):
         key = deployment.metadata.namespace, deployment.metadata.name
         if key in seen:
             raise UserError(
-                f"{path}: expected each ModelDeployment once, found {deployment.metadata.name} twice: rename one"
+                f"{path}: expected each ModelDeployment once, found {deployment.metadata.name} twice, in the documents "
+                f"{seen[key]} and {number} (empty ones not counted): rename one"
             )
-        seen.add(key)
+        seen[key] = number
     return found
+
+
+def placed(error: InvalidDeploymentError) -> InvalidDeploymentError:
+    """The same mistakes, each with its field."""
+    return InvalidDeploymentError(error.name, [_placed(mistake) for mistake in error.mistakes])
+
+
+def _placed(mistake: Cause) -> Cause:
+    """A rule of the whole object names its field in the sentence; `<nil>`, as the API server has it, says nobody where."""
+    _, named, rest = mistake.message.partition(": metadata.name ")
+    return Cause("metadata.name", f"Invalid value: {rest}") if mistake.field == "<nil>" and named else mistake
 
 
 def one_model_deployment(path: Path) -> ModelDeployment:

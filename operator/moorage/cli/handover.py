@@ -92,8 +92,12 @@ def _there(removed: Body, live: Any) -> Body:
 
 
 def removed_since_kubectl(live: Body | None, document: Body) -> Body:
-    """A merge patch (RFC 7386) of what kubectl applied last and the document does not have; empty if there is nothing."""
-    noted = ((live or {}).get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
+    """A merge patch (RFC 7386) of what kubectl applied last and the document does not have; empty if there is nothing, and where
+    kubectl's fields are another's by now: its annotation stays behind, whoever took them over."""
+    metadata = (live or {}).get("metadata", {})
+    if not any(_is(each, KUBECTL, "Update") for each in metadata.get("managedFields") or ()):
+        return {}
+    noted = (metadata.get("annotations") or {}).get(LAST_APPLIED)
     try:
         before = json.loads(noted) if noted else {}
     except ValueError:  # somebody wrote into it

@@ -14,7 +14,7 @@ from moorage.access.keys import StoredKey, check_room
 from moorage.access.redis_url import read_url
 from moorage.api import ExitCode
 from moorage.api.access import ACCESS_FROM_ENV
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 _REDIS_S: Final = 5.0
 REDIS_VARIABLE: Final = ACCESS_FROM_ENV["access_keys_redis_url"]
@@ -102,7 +102,11 @@ class KeysInRedis:
     def _where(self) -> str:
         """The address, without user and password."""
         parts = urlsplit(self.url)
-        return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+        if parts.scheme == "unix":
+            return parts.path
+        if "@" in parts.path + parts.fragment:  # a password with / or # in it ends the address too early
+            return "the address in its URL (in a password, / is %2F and # is %23)"
+        return parts.netloc.rpartition("@")[2] or "localhost"
 
 
 def place(file: Path | None, redis_url_file: Path | None, redis_url: str | None) -> KeyFile | KeysInRedis:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from moorage.cli import names
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 if TYPE_CHECKING:
     from moorage.access.keys import StoredKey

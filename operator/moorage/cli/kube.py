@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,12 +13,25 @@ import kubernetes
 import urllib3
 import yaml
 from kubernetes.config import ConfigException
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from moorage.api import ExitCode
 from moorage.api.v1alpha1 import GROUP, PLURAL, VERSION
-from moorage.cli.files import UserError
+from moorage.cli import names
+from moorage.cli.errors import UserError
 
 Body = dict[str, Any]
+
+_NO_KUBECONFIG = (
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    urllib3.exceptions.HTTPError,
+)
+"""What the library raises for a file that is none, or has values of other types."""
 
 REQUEST_S = 30
 
@@ -35,10 +49,11 @@ class Kube:
     """One API server, as whoever the kubeconfig names.
 
     Raises:
-        UserError: there is no kubeconfig, or no context in it.
+        UserError: there is no kubeconfig, no context in it, or its credentials cannot be had.
     """
 
     def __init__(self) -> None:
+        _expect_a_file()
         try:
             with _plugins_words() as words:
                 kubernetes.config.load_kube_config(_kubeconfig())
@@ -48,8 +63,7 @@ class Kube:
             host = urllib3.util.parse_url(self._client.configuration.host)
         except (ConfigException, OSError) as error:
             raise UserError(f"no cluster: {error}; set KUBECONFIG", ExitCode.UNAVAILABLE) from error
-        # What the library raises for a file that is none, or has values of other types.
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, urllib3.exceptions.HTTPError) as error:
+        except _NO_KUBECONFIG as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"no cluster: {_kubeconfig()}: expected a kubeconfig, found something else: {type(error).__name__}: {reason}; set "
@@ -58,10 +72,15 @@ class Kube:
             ) from error
         if words:
             raise UserError(
-                f"no cluster: the program that {_kubeconfig()} names for credentials failed: {'; '.join(words)}",
+                f"no cluster: {_program()}, which {_kubeconfig()} names for credentials, failed: {'; '.join(words)}",
                 ExitCode.UNAVAILABLE,
             )
-        if host.scheme not in ("http", "https"):
+        if not isinstance(self.namespace, str):
+            raise UserError(
+                f"no cluster: {_kubeconfig()}: expected text as the context's namespace, found {self.namespace!r}",
+                ExitCode.UNAVAILABLE,
+            )
+        if host.scheme not in ("http", "https") or not host.host:
             raise UserError(
                 f"no cluster: {_kubeconfig()}: expected a server such as https://HOST:6443, found {self._client.configuration.host!r}",
                 ExitCode.UNAVAILABLE,
@@ -123,7 +142,7 @@ class Kube:
         headers = {"Accept": "application/json"}
         for setting in self._client.configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
+                headers[setting["key"]] = _header(setting["value"])
         if body is not None:
             headers["Content-Type"] = content_type
         answer = self._client.rest_client.pool_manager.request(
@@ -147,6 +166,34 @@ class Kube:
 
 def _kubeconfig() -> str:
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+def _expect_a_file() -> None:
+    """The library does not say where it has looked."""
+    paths = [part for part in _kubeconfig().split(os.pathsep) if part]
+    if not any(Path(os.path.expanduser(part)).exists() for part in paths):  # noqa: PTH111 - Path raises for an unknown ~user
+        raise UserError(
+            f"no cluster: expected a kubeconfig, found none at {' or '.join(paths)}; set KUBECONFIG",
+            ExitCode.UNAVAILABLE,
+        )
+
+
+def _program() -> str:
+    """The command of the user of the current context; the library's own words do not always have it."""
+    config = KubeConfigMerger(_kubeconfig()).config
+    context = config["contexts"].get_with_name(config["current-context"])["context"]
+    user = config["users"].get_with_name(context["user"])["user"]
+    return repr(user["exec"]["command"]) if "exec" in user else "the program"
+
+
+def _header(value: str) -> str:
+    """The value, if HTTP can carry it. What it is remains unsaid: it is a secret."""
+    if not (value.isascii() and value.isprintable()):
+        raise UserError(
+            f"no cluster: {_kubeconfig()}: expected a token or a password of printable ASCII characters, found others in it",
+            ExitCode.UNAVAILABLE,
+        )
+    return value
 
 
 @contextmanager
@@ -179,7 +226,14 @@ def told(what: str) -> Iterator[None]:
 
 
 def model_deployment_path(namespace: str, name: str = "") -> str:
-    """The URL path of one ModelDeployment, or of a namespace's collection."""
+    """The URL path of one ModelDeployment, or of a namespace's collection.
+
+    Raises:
+        UserError: nothing can be called so. The namespace may be that of the kubeconfig, which nobody has looked at before.
+    """
+    names.namespace("the namespace", namespace)
+    if name:
+        names.object_name("the name", name)
     return f"/apis/{GROUP}/{VERSION}/namespaces/{quote(namespace, safe='')}/{PLURAL}" + (
         f"/{quote(name, safe='')}" if name else ""
     )

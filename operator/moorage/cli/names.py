@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable
 
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-_IMAGE = re.compile(r"(?=.{1,512}$)[a-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?(@sha256:[0-9a-f]{64})?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}$)(?!.*(\.\.|-\.|\.-))[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_HOST = r"[A-Za-z0-9]+((-+|\.)[A-Za-z0-9]+)*(:[0-9]+)?"
+_PART = r"[a-z0-9]+((-+|\.|__?)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_IMAGE = re.compile(rf"(?=.{{1,512}}$)({_HOST}/)?{_PART}(/{_PART})*(:{_TAG})?(@sha256:[0-9a-f]{{64}})?")
 
 
 def namespaces(option: str, names: Iterable[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from moorage.api import ExitCode, PredictorSettings
 from moorage.api.child import python
 from moorage.api.option_errors import problems
 from moorage.cli import screen
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 
 @dataclass(frozen=True)

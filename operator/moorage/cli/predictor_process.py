@@ -14,7 +14,7 @@ from typing import IO
 from moorage.api import ExitCode, LoadProgress, PredictorSettings
 from moorage.api.child import python
 from moorage.api.predictor import ready_path
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 POLL_S = 0.02
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -94,8 +94,14 @@ class PredictorProcess:
             self._child.kill()
             code = self._child.wait()
         self._reader.join(timeout=2)
+        self._close_pipes()
         # Before it has its handlers, and so before any request, it ends by the signal itself.
         return ExitCode.OK if asked and code == -signal.SIGTERM else _exit_code(code)
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._child.stdin, None if self._reader.is_alive() else self._child.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _answers(self) -> bool:
         try:

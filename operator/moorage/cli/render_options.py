@@ -11,7 +11,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from moorage.cli import names
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.render import NetworkSettings, RenderSettings
 
 

@@ -5,12 +5,11 @@ validate -> show what a cluster would get -> start the predictor -> wait until i
 
 import base64
 import json
-import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from rich.console import Console
 
 from moorage.api import ExitCode, LoadProgress, ModelDeployment, PredictorSettings
 from moorage.api.option_errors import problems
-from moorage.api.signal_event import SignalEvent
+from moorage.api.signal_event import SignalEvent, when_told_to_stop
 from moorage.cli import screen, up_table
-from moorage.cli.files import UserError, one_model_deployment
+from moorage.cli.errors import UserError
+from moorage.cli.files import one_model_deployment
 from moorage.cli.predictor_process import DIRECTLY, PredictorProcess, relay
 from moorage.cli.steps import Steps
 from moorage.cli.up_access import LocalAccess, local_access
@@ -52,10 +52,12 @@ class UpOptions:
     storage_allow_hosts: tuple[str, ...]
     photo: Path | None
     once: bool
+    photo_data: bytes | None = None
+    """What is in it, once it is read: a pipe has it only once."""
 
 
 def up(options: UpOptions) -> ExitCode:
-    """Serve until Ctrl-C or SIGTERM; 0 after a clean drain.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP; 0 after a clean drain.
 
     Raises:
         UserError: a mistake in the file, the options or the model; or something that is needed is not there.
@@ -64,7 +66,7 @@ def up(options: UpOptions) -> ExitCode:
     console = screen.console()
     deployment = one_model_deployment(options.file)
     if options.photo is not None:
-        _read(options.photo)  # now, and not after the model was fetched
+        options = replace(options, photo_data=_read(options.photo))  # now, and not after the model was fetched
     if refused := refusal(deployment, local=True):
         raise UserError(f"{options.file}: {refused.reason}: {refused.message}")
     with local_access(deployment, options.file) as access:
@@ -78,8 +80,7 @@ def _serve(
     _show_objects(console, deployment)
 
     stopped = SignalEvent()
-    for signum in (signal.SIGINT, signal.SIGTERM):  # explicit, so that it also works where SIGINT arrived ignored
-        signal.signal(signum, lambda *_: stopped.set())
+    when_told_to_stop(stopped.set)
 
     with Steps(console, "loading: ") as steps:
 
@@ -159,7 +160,8 @@ def _first_answer(
         _ready(console, process.url, settings.model_name, started)
         return
     photo = options.photo or SAMPLE_PHOTO
-    answer = _ask(process.url, settings.model_name, photo, access.headers)
+    data = _read(photo) if options.photo_data is None else options.photo_data
+    answer = _ask(process.url, settings.model_name, photo, data, access.headers)
     took_s = time.perf_counter() - started
     if settings.task == "object-detection":
         console.print(screen.detections(photo, answer))
@@ -199,8 +201,8 @@ def _read(photo: Path) -> bytes:
         raise UserError(f"--photo: {photo}: cannot be read: {error.strerror}") from error
 
 
-def _ask(url: str, model: str, photo: Path, headers: dict[str, str]) -> Any:
-    body = json.dumps({"instances": [{"b64": base64.b64encode(_read(photo)).decode()}]}).encode()
+def _ask(url: str, model: str, photo: Path, data: bytes, headers: dict[str, str]) -> Any:
+    body = json.dumps({"instances": [{"b64": base64.b64encode(data).decode()}]}).encode()
     request = urllib.request.Request(  # noqa: S310 - our own child
         f"{url}/v1/models/{model}:predict", body, {"Content-Type": "application/json", **headers}
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moorage.access import keys, stores
 from moorage.api import ModelDeployment
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 _HEADER = "X-API-Key"
 

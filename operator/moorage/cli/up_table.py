@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moorage.api import ExitCode
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.predictor_process import DIRECTLY
 
 

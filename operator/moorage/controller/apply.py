@@ -9,7 +9,7 @@ from moorage.controller.cluster import ApiError, Body, Cluster
 from moorage.controller.diff import admitted, drift
 from moorage.controller.observe import CHILDREN, Observed
 from moorage.controller.owners import is_owned, stranger
-from moorage.controller.store import Store, key_of
+from moorage.controller.store import Store, key_of, owner_of
 from moorage.render import OWNER_LABEL
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ async def apply(cluster: Cluster, store: Store, owner_uid: str, manifests: list[
             raise result
         writes += result
     writes += await _apply_one(cluster, store, owner_uid, last, observed)
-    return writes + await _prune(cluster, store, owner_uid, manifests, observed)
+    writes += await _prune(cluster, store, owner_uid, manifests, observed)
+    store.all_settled(owner_of(last))
+    return writes
 
 
 async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: Body, observed: Observed) -> int:
@@ -70,7 +72,8 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
             _must_be_ours({**live, "kind": kind}, owner_uid)
             changed, entry = drift(_attainable(store, manifest, live), live), (kind, key_of(live))
             if changed is None:
-                store.contests.stands(entry)
+                store.contests.stands(entry, manifest)
+                store.settled(manifest)
                 store.put(kind, live)
                 return 0
             if store.contests.holds_back(entry, manifest, live, changed):
@@ -78,17 +81,20 @@ async def _apply_one(cluster: Cluster, store: Store, owner_uid: str, manifest: B
             log.info("restoring", extra=_about(live, kind, reason="Drift", field=changed))
             applied = await cluster.apply(CHILDREN[kind], manifest, uid=live["metadata"]["uid"])
             store.contests.restored(entry, manifest)
+        else:
+            store.contests.forget((kind, key_of(applied)))
     except ApiError as error:
         if error.code == 409 and live is not None:  # perhaps another by now, of which no watch has told: ask next time
             store.forget(kind, key_of(live))
-        if _gave_up(error, time.monotonic() - started) and _hangs(store, manifest):
+        if _gave_up(error, time.monotonic() - started) and store.gave_up(manifest) > 1:  # once may be an accident
             raise ApplyError(
                 APPLY_FAILED, f"{kind} {name}: {error.message}: an admission webhook that hangs, or a slow etcd"
             ) from error
         if _passes(error):
             raise
+        store.settled(manifest)  # refused, and in time
         raise _translated(error, kind, name) from error
-    store.unfinished.pop((kind, key_of(manifest)), None)
+    store.settled(manifest)
     store.put(kind, applied)
     _note_overruled(store, manifest, applied)
     return 1
@@ -127,13 +133,6 @@ def _gave_up(error: ApiError, took_s: float) -> bool:
     """Whether the API server took the write and had no answer in time: it says so, or lets the connection go without a word."""
     silent = error.reason == "Unreachable" and took_s >= SILENT_S
     return silent or (error.code == 504 and error.reason == "Timeout")
-
-
-def _hangs(store: Store, manifest: Body) -> bool:
-    """Whether the API server has given up on this write more than once in a row; once may be an accident."""
-    entry = (manifest["kind"], key_of(manifest))
-    store.unfinished[entry] = store.unfinished.get(entry, 0) + 1
-    return store.unfinished[entry] > 1
 
 
 def _attainable(store: Store, manifest: Body, live: Body) -> Body:

@@ -67,10 +67,11 @@ class Claims:
         loss = self._lost.get(namespace)
         if loss is None and (not self._ask_first or namespace in self._ours):
             return True
+        before_s = loss.wait_s if loss is not None else FIRST_S
         if loss is not None:
             if time.monotonic() < loss.ask_at:
                 return False
-            loss.wait_s = min(LONGEST_S, loss.wait_s * 2)
+            loss.wait_s = min(LONGEST_S, before_s * 2)
             loss.ask_at = time.monotonic() + loss.wait_s  # one asks for all
         try:
             await self._cluster.patch_status(
@@ -80,7 +81,7 @@ class Claims:
             if self.lost(key, error):
                 return False
             if loss is not None:
-                loss.ask_at = 0.0  # nothing was learned
+                loss.ask_at, loss.wait_s = 0.0, before_s  # nothing was learned
             raise
         self._ours.add(namespace)
         if self._lost.pop(namespace, None) is not None:

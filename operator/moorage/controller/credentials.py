@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -92,7 +93,7 @@ def load(env: Mapping[str, str]) -> Credentials:
         return _from_kubeconfig(yaml.safe_load(text), path.parent)
     except OSError as error:
         raise CredentialsError(f"{path}: it names {error.filename}, which cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise CredentialsError(
             f"{path}: expected a kubeconfig with a current context, but {type(error).__name__}: {reason}"
@@ -122,6 +123,9 @@ def _from_kubeconfig(config: Mapping[str, Any], folder: Path) -> Credentials:
         raise CredentialsError(
             "the kubeconfig's user needs a plugin program: use a token or a client certificate instead"
         )
+    server = urlsplit(cluster["server"])
+    if server.scheme not in ("http", "https") or not server.hostname or server.port == 0:
+        raise ValueError(f"its server is {cluster['server']!r}, and not such as https://HOST:6443")
     token = user.get("token") or ((folder / user["tokenFile"]).read_text().strip() if "tokenFile" in user else None)
     return Credentials(
         server=cluster["server"].rstrip("/"),

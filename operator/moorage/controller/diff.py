@@ -9,6 +9,8 @@ from typing import Any
 
 from moorage.controller.cluster import FIELD_MANAGER, Body
 
+_MERGE_KEYS = ("uid", "name")
+
 
 def drift(desired: Body, live: Body) -> str | None:
     """The path of the first field that an apply would change, or None.
@@ -18,6 +20,28 @@ def drift(desired: Body, live: Body) -> str | None:
         live: the object as the API server has it, with its managedFields.
     """
     return _differs(desired, live, "") or _left_over(desired, live)
+
+
+def owns(fields: Body, live: Any, path: str) -> bool:
+    """Whether a field manager has a field, a part of it, or a list or map around it that is owned as a whole.
+
+    Args:
+        fields: the manager's `fieldsV1`.
+        live: the object.
+        path: as `drift` has it.
+    """
+    for mark, below in fields.items():
+        steps, child = _steps(mark, live)
+        for step in steps:
+            rest = path.removeprefix(step)
+            if rest == path:
+                continue
+            # A name may begin with another's, and have dots where it is a label's: below a plain value there is no path.
+            inside = {".": dict, "[": list}.get(rest[:1])
+            whole = not below and inside is not None and isinstance(child, inside)
+            if not rest or whole or owns(below, child, rest):
+                return True
+    return False
 
 
 def admitted(desired: Any, live: Any) -> Any:
@@ -70,10 +94,25 @@ def _list_differs(desired: list[Any], live: Any, path: str) -> str | None:
 
 def _merge_key(items: list[Any]) -> str | None:
     """How the API server merges such a list: owners by uid, containers, ports, variables and volumes by name."""
-    for key in ("uid", "name"):
+    for key in _MERGE_KEYS:
         if items and all(isinstance(item, dict) and key in item for item in items):
             return key
     return None
+
+
+def _steps(mark: str, live: Any) -> tuple[set[str], Any]:
+    """What a mark of `fieldsV1` is called in a path of `drift`, and what is there."""
+    kind, _, rest = mark.partition(":")
+    if kind == "f":
+        return {f".{rest}"}, live.get(rest) if isinstance(live, dict) else None
+    if kind not in ("k", "v") or not isinstance(live, list):
+        return set(), None
+    value = json.loads(rest)
+    child = _item(live, value) if kind == "k" else value
+    labels = {rest, *(str(place) for place, item in enumerate(live) if item == child)}
+    if isinstance(child, dict):
+        labels |= {str(child[key]) for key in _MERGE_KEYS if key in child}
+    return {f"[{label}]" for label in labels}, child
 
 
 def _left_over(desired: Body, live: Body) -> str | None:

@@ -76,8 +76,8 @@ class Store:
         self._urls: dict[str, dict[Key, Body]] = {}
         self.overruled: dict[tuple[str, Key], tuple[Body, Body]] = {}
         """What was applied, and what admission made of it: to ask for the former again would never end."""
-        self.unfinished: dict[tuple[str, Key], int] = {}
-        """How many times in a row the API server has given up on a write of ours."""
+        self._unfinished: dict[Key | None, dict[tuple[str, Key], int]] = {}
+        """By owner and child, how many times in a row the API server has given up on a write of ours."""
         self.contests = Contests()
         self._gone: OrderedDict[str, int] = OrderedDict()
         """By uid, the version at which an object was seen to go: an answer of ours that comes late must not revive it."""
@@ -111,12 +111,27 @@ class Store:
         if len(self._gone) > MAX_GONE:
             self._gone.popitem(last=False)
         self.overruled.pop((kind, key_of(body)), None)
-        self.unfinished.pop((kind, key_of(body)), None)
-        self.contests.forget((kind, key_of(body)))
+        if kind == _OWNER:
+            self.all_settled(key_of(body))
         known = self._objects.get(kind, {}).get(key_of(body))
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             self.forget(kind, key_of(body))
             self._tell(key_of(body), _claim(kind, known))
+
+    def gave_up(self, manifest: Body) -> int:
+        """The API server has given up on a write of ours. Returns how many times in a row by now."""
+        counted = self._unfinished.setdefault(owner_of(manifest), {})
+        entry = manifest["kind"], key_of(manifest)
+        counted[entry] = counted.get(entry, 0) + 1
+        return counted[entry]
+
+    def settled(self, manifest: Body) -> None:
+        """A child is as we want it, or its write was refused: that row is over."""
+        self._unfinished.get(owner_of(manifest), {}).pop((manifest["kind"], key_of(manifest)), None)
+
+    def all_settled(self, owner: Key | None) -> None:
+        """All children are as we want them, or their owner is gone: nothing is wanted of those that never came to be."""
+        self._unfinished.pop(owner, None)
 
     def count(self) -> dict[str, int]:
         """How many objects are known, by kind."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from moorage.controller.cluster import ApiError, Body, Cluster, Resource
-from moorage.controller.store import Key, Store, owner_of, version_of
+from moorage.controller.store import Key, Store, key_of, owner_of, version_of
 from moorage.render import OWNER_LABEL
 
 log = logging.getLogger(__name__)
@@ -122,11 +122,14 @@ class Watch:
             version = body["metadata"]["resourceVersion"]
             if event["type"] == "BOOKMARK":
                 continue
+            known = self._store.get(self._resource.kind, key_of(body))
             if event["type"] == "DELETED":
                 self._store.remove(self._resource.kind, body)
                 self._tell(body)
             elif self._store.put(self._resource.kind, body):
                 self._tell(body)
+                if known is not None and owner_of(known) != owner_of(body):
+                    self._tell(known)  # who misses it now
         # An end is a word too, and may be the only one: an API server that has just started sends no bookmark of a kind
         # before the first event.
         self._heard_at = time.monotonic()

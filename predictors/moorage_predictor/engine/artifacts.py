@@ -21,9 +21,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from moorage_predictor.engine.backend import Backend, Unavailable
-from moorage_predictor.engine.files import ENGINE_RECORD, sha256_of
+from moorage_predictor.engine.files import ENGINE_RECORD, is_missing, sha256_of
 from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.engine.record import FILE_NAME, Key, Record, versions_of
+from moorage_predictor.errors import LoadFailed
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Artifact:
 def beside(weights: Path, key: Key, options: EngineOptions, pinned: bool) -> Artifact | None:
     """What `moor optimize` has put beside the weights, if it holds here. `pinned`: the user has stated the weights' sha256."""
     folder = weights.parent / FOLDER
-    if not (folder / FILE_NAME).is_file():
+    if is_missing(folder / FILE_NAME):
         return None
     if pinned:
         _log.warning(
@@ -68,9 +69,17 @@ def beside(weights: Path, key: Key, options: EngineOptions, pinned: bool) -> Art
 
 
 def cached(key: Key, options: EngineOptions) -> Artifact | None:
-    """What an earlier start has left in the cache, if it still holds."""
+    """What an earlier start has left in the cache, if it still holds.
+
+    Raises:
+        OSError: the cache may not be looked into; then it cannot be filled either.
+    """
     folder = _cache_folder(key, options)
-    return _read(folder, key, options) if (folder / FILE_NAME).is_file() else None
+    try:
+        (folder / FILE_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _read(folder, key, options)
 
 
 @contextmanager
@@ -83,7 +92,11 @@ def filling_cache(key: Key, options: EngineOptions) -> Iterator[Path]:
     target = _cache_folder(key, options)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (target.parent / f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("another process chooses an engine for this model; it is waited for", extra={"lock": lock.name})
+            fcntl.flock(lock, fcntl.LOCK_EX)
         folder = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
         try:
             yield folder
@@ -132,8 +145,14 @@ def _read(folder: Path, key: Key, options: EngineOptions) -> Artifact | None:
         _unused(folder, f"it holds {record.chosen.engine} {record.chosen.precision}, which is not what is asked for")
         return None
     for name, digest in record.files.items():
-        file = (folder / name).resolve()
-        if not file.is_relative_to(folder.resolve()) or not file.is_file() or sha256_of(file) != digest:
+        try:
+            file = (folder / name).resolve()
+            same = file.is_relative_to(folder.resolve()) and file.is_file() and sha256_of(file) == digest
+        except (OSError, LoadFailed, RuntimeError, ValueError) as error:
+            # Not ours to read, a loop of links, no file name.
+            _unused(folder, f"{name} cannot be read: {error}")
+            return None
+        if not same:
             _unused(folder, f"{name} is missing or has changed")
             return None
     return Artifact(folder, record)

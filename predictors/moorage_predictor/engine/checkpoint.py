@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 600
 _POLL_S: Final = 0.05
 _REFUSED: Final = 2
+_SHOWN: Final = 300
+"""Characters of the last line of a child that died."""
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 _UNSAFE: Final = re.compile(r"(?:GLOBAL|class) ([\w.<>]+)")
 
@@ -53,19 +55,28 @@ class Conversion:
         """
         deadline = time.monotonic() + _TIMEOUT_S
         try:
-            while self._process.poll() is None:
-                if cancelled.wait(_POLL_S):
+            while (printed := self._printed()) is None:
+                if cancelled.is_set():
                     raise LoadFailed(self._source, "loading was cancelled")
                 if time.monotonic() > deadline:
                     raise LoadFailed(self._source, f"reading the checkpoint took longer than {_TIMEOUT_S} s")
-            output, _ = self._process.communicate()
         finally:
             self.close()
         if self._process.returncode == 0:
             return self._target
+        output, errors = printed
         if self._process.returncode == _REFUSED:
             raise LoadFailed(self._source, json.loads(output)["reason"])
-        raise LoadFailed(self._source, f"the process that reads it died with status {self._process.returncode}")
+        reason = f"the process that reads it died with status {self._process.returncode}"
+        last = errors.decode(errors="replace").strip().rpartition("\n")[2][:_SHOWN]
+        raise LoadFailed(self._source, f"{reason}: {last}" if last else reason)
+
+    def _printed(self) -> tuple[bytes, bytes] | None:
+        """What it has written to stdout and stderr, which are read meanwhile: None until it has ended."""
+        try:
+            return self._process.communicate(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def close(self) -> None:
         """End the child if it still runs."""
@@ -118,6 +129,7 @@ def convert(source: Path, target: Path) -> None:
         ValueError: the file is not a plain checkpoint; the message says why.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
@@ -126,7 +138,15 @@ def convert(source: Path, target: Path) -> None:
         raise ValueError(f"cannot be read: {error.strerror or 'truncated'}") from error
     except Exception as error:  # torch raises anything from UnpicklingError to KeyError on a bad file
         raise ValueError(_explain(error)) from error
-    save_file({key: value.detach().clone().contiguous() for key, value in state_dict_of(loaded).items()}, target)
+    tensors = state_dict_of(loaded)
+    for key, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized:
+            kind = "quantized" if value.is_quantized else str(value.layout).removeprefix("torch.")
+            raise ValueError(f"{key[:80]!r}: expected a plain tensor, found a {kind} one; save it dense, as float32")
+    try:
+        save_file({key: value.detach().clone().contiguous() for key, value in tensors.items()}, target)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot be converted in {target.parent}: {' '.join(str(error).split())[:_SHOWN]}") from error
 
 
 def _main() -> int:

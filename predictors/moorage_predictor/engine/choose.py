@@ -7,9 +7,11 @@ compilers import and allocate is not in the process that serves.
 """
 
 import copy
+import errno
 import hashlib
 import importlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +46,22 @@ _INT8_PASSES: Final = 5.0
 _JUDGING_SHARE: Final = 0.15
 """Of the time, for float32's own answers. A slow network is judged by fewer images."""
 _FEWEST: Final = 20
+_OF_THE_MACHINE: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+"""Faults that tomorrow may be gone, and have nothing to do with the engine that met them."""
+_ROOM_BYTES: Final = 1 << 20
+"""A disk with less is full. Libraries that write files do not always say so, or notice."""
 
 Engines = Callable[[str], Any]
 """Name -> a module of `backends` with `export` and `open_files`."""
@@ -132,10 +150,13 @@ class Chooser:
         ]
 
     def _judge(self, engine: EngineName, kind: Precision) -> Candidate:
-        """Build, compare, time; whatever goes wrong with it is a reason to drop it."""
+        """Build, compare, time; whatever goes wrong with it is a reason to drop it, and its files, which may have filled the disk."""
 
-        def dropped(reason: str, **measured: float) -> Candidate:
-            return Candidate(engine=engine, precision=kind, state="dropped", reason=reason, **measured)
+        def dropped(reason: str, *, untried: bool = False, **measured: float) -> Candidate:
+            if untried and self._disk_is_full:
+                reason = f"no room is left on the disk: {reason}"
+            shutil.rmtree(self._folder / _name(engine, kind), ignore_errors=True)
+            return Candidate(engine=engine, precision=kind, state="dropped", reason=reason, untried=untried, **measured)
 
         if reason := precision.missing(kind, self._device):
             return dropped(reason)
@@ -150,13 +171,17 @@ class Chooser:
                 judge.answers(backend, self._judging, self._cores), self._expected, self._images.photos, kind
             )
             if found.refusal and self._barred(kind):
-                return dropped(found.refusal, agreement=found.agreement, error=found.error, build_s=build_s)
+                untried = self._disk_is_full  # then it may have been written in part
+                return dropped(
+                    found.refusal, untried=untried, agreement=found.agreement, error=found.error, build_s=build_s
+                )
             single, loaded = judge.speed(backend, self._judging, self._cores)
         except Unavailable as error:
-            return dropped(str(error))
+            return dropped(str(error), untried=self._is_the_machines(error))
         except Exception as error:  # noqa: BLE001 - exporters and compilers raise anything; the others go on
             _log.debug("an engine failed", exc_info=error)
-            return dropped(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            return dropped(reason, untried=self._is_the_machines(error))
         return Candidate(
             engine=engine,
             precision=kind,
@@ -167,6 +192,23 @@ class Chooser:
             error=found.error,
             build_s=build_s,
         )
+
+    @property
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self._folder).free < _ROOM_BYTES
+
+    def _is_the_machines(self, error: BaseException) -> bool:
+        """Whether that failure says nothing about the candidate. Its files are still there."""
+        if self._disk_is_full:
+            return True
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE):
+                return True
+            if os.strerror(errno.ENOSPC) in str(cause):  # libraries in C++ know no OSError
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return False
 
     @property
     def _measuring(self) -> bool:

@@ -38,6 +38,17 @@ def find_weights(path: Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
     raise LoadFailed(path, f"no weight file in this folder (looked for *{', *'.join(suffixes)})")
 
 
+def is_missing(file: Path) -> bool:
+    """Whether nothing is there. What may not be looked at counts as there: who reads it then gets the reason."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def check_sha256(file: Path, expected: str | None) -> None:
     """Compare the file's digest with the promised one, before a byte of it is parsed.
 

@@ -237,6 +237,8 @@ def _warm_up(network: Network, report: Report) -> None:
         raise LoadFailed(
             network.weights, f"expected logits [1, {network.num_classes}], the network gives {list(logits.shape)}"
         )
+    if not np.isfinite(logits).all():
+        raise LoadFailed(network.weights, "expected finite logits of a black image, the network gives NaN or infinity")
     report(LoadProgress("warmup", 1, 1))
 
 

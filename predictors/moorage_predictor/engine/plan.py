@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moorage_predictor.engine import precision
 from moorage_predictor.engine.backend import Precision, Unavailable
-from moorage_predictor.engine.files import ENGINE_RECORD, sha256_of
+from moorage_predictor.engine.files import ENGINE_RECORD, is_missing, sha256_of
 from moorage_predictor.engine.options import EngineOptions
 from moorage_predictor.errors import LoadFailed
 
@@ -38,7 +38,7 @@ def make(
     Raises:
         LoadFailed: the weights cannot be read, or the process is stopping.
     """
-    if not options.needs_choice and (options.engine or not (weights.parent / ENGINE_RECORD).is_file()):
+    if not options.needs_choice and (options.engine or is_missing(weights.parent / ENGINE_RECORD)):
         return _stated(options)
     from moorage_predictor.engine import artifacts  # a tenth of a second that most starts need not spend
     from moorage_predictor.engine.record import key_of
@@ -47,7 +47,7 @@ def make(
     artifact = artifacts.beside(weights, key, options, pinned=sha256 is not None)
     if artifact is None and not options.needs_choice:
         return _stated(options)
-    artifact = artifact or artifacts.cached(key, options) or _chosen_now(weights, key, options, cancelled)
+    artifact = artifact or _cached_or_chosen_now(weights, key, options, cancelled)
     if artifact is None:
         return Plan(told={"engine_dropped": "nothing could be chosen, see the log"})
     chosen, told = artifact.record.chosen, artifact.record.describe()
@@ -65,15 +65,19 @@ def _stated(options: EngineOptions) -> Plan:
     return Plan(engine, kind)
 
 
-def _chosen_now(weights: Path, key: "Key", options: EngineOptions, cancelled: threading.Event) -> "Artifact | None":
+def _cached_or_chosen_now(
+    weights: Path, key: "Key", options: EngineOptions, cancelled: threading.Event
+) -> "Artifact | None":
     from moorage_predictor.engine import artifacts
 
-    if options.choose is None:
-        return None
     try:
+        before = artifacts.cached(key, options)
+        if options.choose is None or (before and not before.record.provisional):
+            return before
         with artifacts.filling_cache(key, options) as folder:
             # Another process may have held the lock because it was choosing too.
-            if artifact := artifacts.cached(key, options):
+            artifact = artifacts.cached(key, options)
+            if artifact and artifact != before:
                 return artifact
             options.choose(weights, folder, cancelled)
         return artifacts.cached(key, options)

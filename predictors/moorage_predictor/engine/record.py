@@ -55,6 +55,8 @@ class Candidate(BaseModel):
     state: Literal["chosen", "passed", "dropped"]
     reason: str = ""
     """Why it was dropped."""
+    untried: bool = False
+    """Dropped for what was wrong with the machine just then, such as a full disk: that says nothing about the candidate."""
     ms_single: float | None = None
     """Milliseconds of one image on all cores."""
     ms_loaded: float | None = None
@@ -95,6 +97,11 @@ class Record(BaseModel):
     candidates: tuple[Candidate, ...]
     files: dict[str, str]
     """The chosen engine's files beside this one, with their sha256."""
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the next start chooses again, because a candidate had no chance."""
+        return any(one.untried for one in self.candidates)
 
     def describe(self) -> dict[str, str]:
         """The choice, for the log and the model's configuration."""

@@ -21,8 +21,9 @@ _BUDGET_S: Final = 3.0
 _ROUNDS: Final = 5
 _LEAST_S: Final = 0.05
 """Of one measurement: a pass of a small network takes 10 ms, and half or double that when somebody else wants the core."""
-_WORTH: Final = 1.03
-"""A split with more threads in each pass answers sooner, so another must be better by this much."""
+_WORTH: Final = 1.08
+"""Fewer passes with more threads must be better by this much: while the answers of the only pass leave and the next rows come, all
+its cores wait. What was equal here served 6 to 9 % more images with a pass on each core (resnet18, fp32, 8 connections)."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ def measure(
     stopped: Callable[[], bool] = lambda: False,
 ) -> Split:
     """The split with the most rows a second. `row` is one input, [1, ...]; `batch` the rows of one pass. When it is stopped
-    it ends with the pass that runs, and gives the split with the most threads in a pass.
+    it ends with the pass that runs, and gives the split with one core for each pass.
     """
     rows = np.repeat(row, batch, axis=0)
-    candidates = [Split(cores // threads, threads, cores) for threads in range(cores, 0, -1) if cores % threads == 0]
+    candidates = [Split(cores // threads, threads, cores) for threads in range(1, cores + 1) if cores % threads == 0]
     if len(candidates) == 1:
         return candidates[0]
     until = time.perf_counter() + budget_s

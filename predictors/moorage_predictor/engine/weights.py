@@ -45,7 +45,23 @@ def read(file: Path, named: Path) -> Tensors:
         raise LoadFailed(named, f"not a complete safetensors file: {reason}") from error
     if not tensors:
         raise LoadFailed(named, "the file holds no tensors")
-    return {key: tensor.clone() for key, tensor in tensors.items()} if _may_change(file) else tensors
+    changes = _may_change(file)
+    return {key: _computable(tensor, changes, named, key) for key, tensor in tensors.items()}
+
+
+def _computable(tensor: Any, copy: bool, named: Path, key: str) -> Any:
+    """The tensor, or a copy of it. The 8-bit floating point types are only for storing: torch cannot even add them up."""
+    import torch
+
+    if tensor.is_complex() or "float4" in str(tensor.dtype):
+        raise LoadFailed(
+            named,
+            f"{key}: expected numbers of a type like float32, bfloat16 or float8_e4m3fn, found {str(tensor.dtype).removeprefix('torch.')}; "
+            "save the weights as one of those",
+        )
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        return tensor.to(torch.float32)
+    return tensor.clone() if copy else tensor
 
 
 def fill(module: Any, tensors: Tensors, weights: Path, name: str, report: Report) -> None:

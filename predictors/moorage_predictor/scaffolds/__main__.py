@@ -10,6 +10,9 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from moorage.api import ExitCode
 from moorage_predictor import scaffolds
 from moorage_predictor.orphans import die_with_parent
 
@@ -26,7 +29,13 @@ def main(argv: list[str]) -> None:
 
         report("importing", 0, 0)
         write = import_module(f"{scaffolds.__name__}.{kind}").write
-        models = write(Path(folder), report)
+        try:
+            models = write(Path(folder), report)
+        except (OSError, SafetensorError) as error:  # a full disk above all; the folder itself is gone at our end
+            sys.stderr.write(
+                f"moor init {kind}: in {Path(folder).parent}: {getattr(error, 'strerror', None) or error}\n"
+            )
+            sys.exit(ExitCode.UNAVAILABLE)
         answer.write(json.dumps({"models": [asdict(model) for model in models]}) + "\n")
 
 

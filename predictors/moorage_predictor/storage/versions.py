@@ -87,11 +87,18 @@ class _LeftOutError(Exception):
 def _folder(root: Path, path: Path) -> Path:
     if not _LABEL.fullmatch(path.name):
         raise _LeftOutError("expected a name of letters, digits, '.', '_' and '-', 63 at most")
-    if not path.resolve().is_relative_to(root):
+    if not _resolved(path).is_relative_to(root):
         raise _LeftOutError("a link that leaves the folder of models")
     if path.exists() and not path.is_dir():
         raise _LeftOutError("expected a folder")
     return path
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # as Python 3.11 has it
+        raise _LeftOutError(f"{path.name[:80]} is a link that leads to itself") from error
 
 
 def _version(root: Path, path: Path) -> VersionFolder:
@@ -114,7 +121,7 @@ def _files(root: Path, folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted([*names, *(one for one in folders if Path(where, one).is_symlink())]):
             file = Path(where, name)
-            if not file.resolve().is_relative_to(root):
+            if not _resolved(file).is_relative_to(root):
                 raise _LeftOutError(f"{name[:80]} is a link that leaves the folder of models")
             status = file.stat()
             if stat.S_ISDIR(status.st_mode):

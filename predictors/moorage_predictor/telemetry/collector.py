@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from moorage.api import regular_file
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import StartError
 
@@ -33,12 +34,14 @@ def headers(settings: PredictorSettings) -> dict[str, str] | None:
         return None
     file = Path(settings.otel_headers_file)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = regular_file.read(file).decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no text"
         raise StartError(f"--otel-headers-file: {file}: cannot be read: {reason}") from error
     found = {}
-    for number, part in enumerate(text.strip().split(","), start=1):
+    for number, part in enumerate(text.split(","), start=1):
+        if not part.strip():  # as the SDK does, of a comma at the end
+            continue
         name, equals, value = (unquote(each).strip() for each in part.partition("="))
         if not equals or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise StartError(
@@ -46,4 +49,6 @@ def headers(settings: PredictorSettings) -> dict[str, str] | None:
                 f"something else in part {number}"
             )
         found[name.lower()] = value
+    if not found:
+        raise StartError(f"--otel-headers-file: {file}: expected NAME=VALUE,NAME=VALUE, found nothing")
     return found

@@ -16,6 +16,7 @@ from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import InvalidInput, LoadFailed, ModelFault
 from moorage_predictor.tasks import table
 from moorage_predictor.tasks.custom import has_hooks
+from moorage_predictor.tasks.custom.rows import as_float32
 from moorage_predictor.wire.datatypes import BY_DTYPE, BYTES
 from moorage_predictor.wire.messages import InferOutput, InferRequest, InferResponse
 from moorage_predictor.wire.pipeline import Model, sdk_of
@@ -63,7 +64,7 @@ class ArrayModel:
         except ValueError as error:
             raise InvalidInput("instances: expected rows of equal length") from error
         if rows.dtype.kind == "f":
-            rows = rows.astype(np.float32)
+            rows = as_float32(rows, "instances")
         if rows.dtype.kind not in "biufU":
             raise InvalidInput("instances: expected rows of numbers or of strings")
         return {"predictions": self._outputs({"instances": rows})[0].data.tolist()}

@@ -43,10 +43,18 @@ def hold(host: str, port: int, option: str) -> socket.socket:
 
 
 def share(host: str, port: int) -> socket.socket:
-    """One more socket of a held port, for a child process that will listen on it."""
+    """One more socket of a held port, for a child process that will listen on it.
+
+    Raises:
+        OSError: this machine has none to give now.
+    """
     listener = _socket(host)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

@@ -49,6 +49,8 @@ _KEEP_ALIVE_MS: Final = 65_000
 _LEAST_PING_MS: Final = 5_000
 _MAX_TEXT: Final = 1000
 """Characters of a status; clients take few bytes of metadata."""
+_PROBES: Final = ("ServerLive", "ServerReady")
+"""Their messages are empty, so they are answered before one comes."""
 
 
 def create_server(
@@ -111,7 +113,10 @@ def services(
     if observer is not None:
         rpcs = {name: (observed(name, rpc, observer), serializer) for name, (rpc, serializer) in rpcs.items()}
     reading = Reading(settings) if late else None
-    handlers = {name: unary(rpc, serializer, GRPC_ROLES[name], reading) for name, (rpc, serializer) in rpcs.items()}
+    handlers = {
+        name: unary(rpc, serializer, GRPC_ROLES[name], reading, empty=name in _PROBES)
+        for name, (rpc, serializer) in rpcs.items()
+    }
     # As long as its client likes: no request to log.
     asked = {"Check": handlers.pop("Check"), "Watch": unary_stream(health.watch, GRPC_ROLES["Watch"], reading)}
     return {SERVICE: handlers, HEALTH: asked}

@@ -14,18 +14,36 @@ import shutil
 import socket
 import struct
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
-from moorage.access.limits import PEER
 from moorage.api.limits import RequestLimits
+from moorage_predictor.wire.grpc_frames import (
+    CONTINUATION,
+    DATA,
+    DEADLINE_EXCEEDED,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEAD,
+    HEADERS,
+    NO_ERROR,
+    PADDED,
+    RESOURCE_EXHAUSTED,
+    RST_STREAM,
+    STREAM,
+    UNAVAILABLE,
+    WINDOW_UPDATE,
+    Frames,
+    address_of,
+    frame,
+    refusal,
+    reset,
+)
+from moorage_predictor.wire.grpc_inside import Inside
 
 _PREFACE: Final = 24
-_HEAD: Final = 9
-_DATA, _HEADERS, _RST_STREAM, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0x0, 0x1, 0x3, 0x7, 0x8, 0x9
-_END_STREAM, _END_HEADERS, _PADDED = 0x1, 0x4, 0x8
-_NO_ERROR, _CANCEL = 0x0, 0x8
-_RESOURCE_EXHAUSTED: Final = b"8"
 _PREFIX: Final = 5
 """Bytes before a gRPC message: compressed or not, and its length."""
 _MOST_COMPRESSED: Final = 16 * 1024
@@ -34,15 +52,12 @@ _MOST_REFUSED: Final = 64
 """Streams whose rest may still come. Of more, the oldest are forgotten."""
 _MOST_UNFINISHED: Final = 8192
 """Messages on one connection: more than the streams that the server inside lets it have."""
-_MOST_UNREAD: Final = 1024 * 1024
-"""Bytes that a client has been sent and does not read. What comes from inside is held back long before."""
-_STREAM: Final = 0x7FFF_FFFF
-"""A stream's number; the bit before it means nothing."""
-_LONGEST: Final = 64
-"""Bytes of an address: more than any has."""
 _POLL_S: Final = 0.02
 _LAST_WORDS_S: Final = 1.0
 _CONNECT_S: Final = 5.0
+_LOOK_S: Final = 1.0
+_IN_A_FRAME_S: Final = 10.0
+"""How much longer a late message may take whose client has stopped in the middle of a frame: only its connection can end it then."""
 
 
 class Guard:
@@ -56,7 +71,10 @@ class Guard:
         self.path = str(Path(self._folder) / "socket")
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
         self.connections: set[_Client] = set()
+        self.unfinished = 0
+        """Bytes of all messages that are not whole."""
 
     def add_insecure_port(self, address: str) -> int:
         """Bind `host:port`; the port.
@@ -89,6 +107,14 @@ class Guard:
         await self._server.start()
         Path(self.path).chmod(0o600)  # noqa: ASYNC240 - once; beside the folder, which is this process's own
         self._accepting = await asyncio.get_running_loop().create_server(lambda: _Client(self), sock=self._listener)
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """End messages that take too long, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for connection in list(self.connections):
+                connection.end_late(time.monotonic() - self.limits.message_timeout_s)
 
     async def stop(self, grace: float | None) -> None:
         """No new connections; calls in work get so many seconds."""
@@ -99,20 +125,11 @@ class Guard:
         # Each ends when what the server inside has sent is on its way.
         while self.connections and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_POLL_S)
+        if self._watching:
+            self._watching.cancel()
         for connection in list(self.connections):
             connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _Frames:
-    """Where one direction of a connection is: inside a frame, or how far into the nine bytes before one."""
-
-    __slots__ = ("head", "left")
-
-    def __init__(self, first: int) -> None:
-        self.left = first
-        """Bytes that belong to what came before: a frame's payload, or the preface."""
-        self.head = b""
 
 
 class _Client(asyncio.Protocol):
@@ -121,25 +138,27 @@ class _Client(asyncio.Protocol):
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self.transport: asyncio.Transport
-        self._inside: _Inside | None = None
+        self._inside: Inside | None = None
         self._early = b""
-        self._frames = _Frames(_PREFACE)
+        self._frames = Frames(_PREFACE)
         self._drops = False
         """Whether the payload that comes is of a stream that was refused."""
         self._header_bytes = 0
+        self._headers_go_on = False
+        """Whether nothing may come between the last frame and the next."""
         self.address = b""
         """A literal of HPACK."""
         self._after = b""
         """What follows the frame that comes."""
-        self._counted: dict[int, tuple[int, int]] = {}
-        """Of each message that is not whole, the bytes so far and at most."""
+        self._counted: dict[int, tuple[int, int, float]] = {}
+        """Of each message that is not whole, the bytes so far and at most, and when it began."""
         self._refused: dict[int, None] = {}
         """In the order of refusal."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing is read before the server inside has been reached."""
         self.transport = transport  # type: ignore[assignment]
-        self.address = _address(transport)
+        self.address = address_of(transport)
         if len(self._guard.connections) >= self._guard.limits.max_connections:
             self.transport.abort()
             return
@@ -151,7 +170,7 @@ class _Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_S):
-                _, self._inside = await loop.create_unix_connection(lambda: _Inside(self), self._guard.path)
+                _, self._inside = await loop.create_unix_connection(lambda: Inside(self), self._guard.path)
         except OSError:
             self.transport.abort()
             return
@@ -183,10 +202,10 @@ class _Client(asyncio.Protocol):
                     self._after = b""
                 continue
             self._drops = False
-            missing = _HEAD - len(frames.head)
+            missing = HEAD - len(frames.head)
             frames.head += data[at : at + missing]
             at += missing
-            if len(frames.head) == _HEAD:
+            if len(frames.head) == HEAD:
                 length = int.from_bytes(frames.head[:3], "big")
                 if length and at == size:
                     break  # a message is judged by its first byte
@@ -200,54 +219,84 @@ class _Client(asyncio.Protocol):
     def _begin(self, head: bytes, data: bytes, at: int) -> list[bytes]:
         """What goes in of a frame's head: itself, or what stands for it."""
         kind = head[3]
-        size, stream, ends = self._frames.left, int.from_bytes(head[5:], "big") & _STREAM, head[4] & _END_STREAM
-        if kind != _DATA:
+        size, stream, ends = self._frames.left, int.from_bytes(head[5:], "big") & STREAM, head[4] & END_STREAM
+        if kind != DATA:
             return self._begin_other(kind, stream, size, head)
         if stream in self._refused:
             self._drop(size)
             if ends:
                 del self._refused[stream]
             return []
-        so_far, most = self._counted.pop(stream, (0, self._guard.limits.max_body_bytes))
+        limits = self._guard.limits
+        so_far, most, since = self._forget(stream) or (0, limits.max_body_bytes, 0.0)
         stated = 0
         if size and not so_far:
-            if data[at] or head[4] & _PADDED:
+            if data[at] or head[4] & PADDED:
                 most = min(most, _MOST_COMPRESSED)
             elif size >= _PREFIX:
                 stated = int.from_bytes(data[at + 1 : at + _PREFIX], "big")  # if it is cut off, less than is true
         so_far += size
         if so_far > most + _PREFIX or stated > most:
-            self._drop(size)
             compressed = "compressed " if most == _MOST_COMPRESSED else ""
-            self._refuse(stream, f"the message: expected at most {most} {compressed}bytes, found more")
-            if not ends:
-                self._refused[stream] = None
-            if len(self._refused) > _MOST_REFUSED:
-                del self._refused[next(iter(self._refused))]
-            return [_frame(_RST_STREAM, 0, stream, _CANCEL.to_bytes(4, "big"))]
+            text = f"the message: expected at most {most} {compressed}bytes, found more"
+            return self._end(stream, RESOURCE_EXHAUSTED, text, size, ends=ends)
         if not ends:
-            self._counted[stream] = so_far, most
+            if self._guard.unfinished + so_far > limits.max_held_bytes:
+                text = "the server holds as many bytes of messages as it may; try again"
+                return self._end(stream, UNAVAILABLE, text, size, ends=ends)
+            self._counted[stream] = so_far, most, since or time.monotonic()
+            self._guard.unfinished += so_far
             if len(self._counted) > _MOST_UNFINISHED:
                 self.close()
         return [head]
 
+    def _end(self, stream: int, status: bytes, text: str, size: int, *, ends: int) -> list[bytes]:
+        """Refuse the rest of a stream, beginning with the payload that comes, of this size; what goes in instead."""
+        self._drop(size)
+        self._refuse(stream, status, text)
+        if not ends:
+            self._refused[stream] = None
+        if len(self._refused) > _MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        return [reset(stream)]
+
+    def _forget(self, stream: int) -> tuple[int, int, float] | None:
+        found = self._counted.pop(stream, None)
+        if found is not None:
+            self._guard.unfinished -= found[0]
+        return found
+
+    def end_late(self, before: float) -> None:
+        """End the messages that began before that, by `time.monotonic()`."""
+        for stream, (_, _, since) in list(self._counted.items()):
+            if since >= before or self._inside is None:
+                continue
+            if not self._frames.left and not self._headers_go_on:
+                self._forget(stream)
+                text = f"expected the whole message within {self._guard.limits.message_timeout_s:g} s"
+                self._inside.transport.writelines(self._end(stream, DEADLINE_EXCEEDED, text, 0, ends=0))
+                self._drops = False
+            elif since < before - _IN_A_FRAME_S:
+                self.close()
+
     def _drop(self, size: int) -> None:
         self._drops = True
         if size and self._inside:  # or the client's window for the whole connection would shrink
-            self._inside.insert(_frame(_WINDOW_UPDATE, 0, 0, size.to_bytes(4, "big")))
+            self._inside.insert(frame(WINDOW_UPDATE, 0, 0, size.to_bytes(4, "big")))
 
     def _begin_other(self, kind: int, stream: int, size: int, head: bytes) -> list[bytes]:
-        if kind in (_HEADERS, _CONTINUATION):
-            self._header_bytes = size + (self._header_bytes if kind == _CONTINUATION else 0)
+        if kind in (HEADERS, CONTINUATION):
+            self._header_bytes = size + (self._header_bytes if kind == CONTINUATION else 0)
+            self._headers_go_on = not head[4] & END_HEADERS
             if self._header_bytes > (most := self._guard.limits.max_header_bytes):
-                self._refuse(stream, f"the metadata: expected at most {most} bytes, found more")
+                self._refuse(stream, RESOURCE_EXHAUSTED, f"the metadata: expected at most {most} bytes, found more")
                 # Headers that the server inside did not see would make it misread all later ones.
                 self._go_away(stream)
-            elif head[4] & _END_HEADERS:
-                self._after = _frame(_CONTINUATION, _END_HEADERS, stream, self.address)
-                return [head[:4] + bytes([head[4] & ~_END_HEADERS]) + head[5:]]
-        elif kind == _RST_STREAM:
-            self._counted.pop(stream, None)
+            elif head[4] & END_HEADERS:
+                self._after = frame(CONTINUATION, END_HEADERS, stream, self.address)
+                return [head[:4] + bytes([head[4] & ~END_HEADERS]) + head[5:]]
+        elif kind == RST_STREAM:
+            self._forget(stream)
             if stream in self._refused:
                 del self._refused[stream]
                 self._drops = True
@@ -256,19 +305,16 @@ class _Client(asyncio.Protocol):
 
     def _go_away(self, last: int) -> None:
         if self._inside:
-            self._inside.insert(_frame(_GOAWAY, 0, 0, struct.pack(">II", last, _NO_ERROR)))
+            self._inside.insert(frame(GOAWAY, 0, 0, struct.pack(">II", last, NO_ERROR)))
         self.close()
 
     def ended(self, stream: int) -> None:
         """The server inside has said its last word on a call, perhaps before the message was whole."""
-        self._counted.pop(stream, None)
+        self._forget(stream)
 
-    def _refuse(self, stream: int, text: str) -> None:
+    def _refuse(self, stream: int, status: bytes, text: str) -> None:
         if self._inside:
-            self._inside.insert(
-                _frame(_HEADERS, _END_STREAM | _END_HEADERS, stream, _trailers(text))
-                + _frame(_RST_STREAM, 0, stream, _NO_ERROR.to_bytes(4, "big"))
-            )
+            self._inside.insert(refusal(stream, status, text))
 
     def eof_received(self) -> None:
         """A client that sends no more has nothing to be told."""
@@ -276,6 +322,8 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The server inside learns of it."""
         self._guard.connections.discard(self)
+        for stream in list(self._counted):
+            self._forget(stream)
         if self._inside:
             self._inside.transport.abort()
 
@@ -292,103 +340,3 @@ class _Client(asyncio.Protocol):
     def close(self) -> None:
         """From our side."""
         self.transport.close()
-
-
-class _Inside(asyncio.Protocol):
-    """The server's end of one connection: what it sends goes out as it is, and our own frames in between."""
-
-    def __init__(self, client: _Client) -> None:
-        self._client = client
-        self.transport: asyncio.Transport
-        self._frames = _Frames(0)
-        self._ours = bytearray()
-        self._between = False
-        """Whether a frame of ours may go out now: after the server's first, and not inside a block of headers."""
-        self._last = (-1, 0)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Before the client is read."""
-        self.transport = transport  # type: ignore[assignment]
-
-    def insert(self, frames: bytes) -> None:
-        """Send frames of ours as soon as may be."""
-        transport = self._client.transport
-        if len(self._ours) + transport.get_write_buffer_size() > _MOST_UNREAD:
-            transport.abort()
-        elif self._between:
-            transport.write(frames)
-        else:
-            self._ours += frames
-
-    def data_received(self, data: bytes) -> None:
-        """Frames, or parts of them, on their way out."""
-        frames, at, size = self._frames, 0, len(data)
-        while at < size:
-            if frames.left:
-                step = min(size - at, frames.left)
-                frames.left -= step
-                at += step
-            else:
-                missing = _HEAD - len(frames.head)
-                frames.head += data[at : at + missing]
-                at += missing
-                if len(frames.head) == _HEAD:
-                    head, frames.head = frames.head, b""
-                    frames.left, self._last = int.from_bytes(head[:3], "big"), (head[3], head[4])
-                    if head[3] == _RST_STREAM or (head[3] in (_DATA, _HEADERS) and head[4] & _END_STREAM):
-                        self._client.ended(int.from_bytes(head[5:], "big") & _STREAM)
-            self._between = not frames.left and not frames.head and self._is_whole()
-            if self._ours and self._between:
-                self._client.transport.write(data[:at] + bytes(self._ours))
-                self._ours, data, at, size = bytearray(), data[at:], 0, size - at
-        if data:
-            self._client.transport.write(data)
-
-    def _is_whole(self) -> bool:
-        kind, flags = self._last
-        return kind not in (_HEADERS, _CONTINUATION) or bool(flags & _END_HEADERS)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client gets what was sent, and no more."""
-        self._client.transport.close()
-
-    def pause_writing(self) -> None:
-        """The server is slower than the client."""
-        self._client.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """It has caught up."""
-        if not self._client.transport.is_closing():
-            self._client.transport.resume_reading()
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def _trailers(text: str) -> bytes:
-    """A gRPC answer without a message (HPACK, RFC 7541: literals that go into no table, so that both sides' tables stay
-    as the server inside believes them to be)."""
-    return (
-        b"\x88"  # :status 200
-        + b"\x0f\x10"  # content-type
-        + _string(b"application/grpc")
-        + b"\x00"
-        + _string(b"grpc-status")
-        + _string(_RESOURCE_EXHAUSTED)
-        + b"\x00"
-        + _string(b"grpc-message")
-        + _string(text.encode())
-    )
-
-
-def _address(transport: asyncio.BaseTransport) -> bytes:
-    """Of the other end, as a literal that goes into no table either."""
-    from moorage.access.limits.addresses import vouched
-
-    host: str = (transport.get_extra_info("peername") or ("",))[0]
-    return b"\x00" + _string(PEER.encode()) + _string(vouched(host.removeprefix("::ffff:")[:_LONGEST]).encode())
-
-
-def _string(text: bytes) -> bytes:
-    return bytes([len(text)]) + text  # all of ours are shorter than 127 bytes: see `_LONGEST`

@@ -6,7 +6,9 @@ declared as streams, and one message is read.
 
     metadata ──> caller? ── no ──> status, and the stream is reset: what the client still sends goes nowhere
                      ├── yes ──> read() ──> the message, of `--max-body-bytes` at most
-                     └── open to all ──> read(), `_MOST_AT_ONCE` in the process ──> `small()`
+                     └── open to all ──> read(), `_MOST_AT_ONCE` in the process: one more ends the oldest ──> `small()`
+
+Whether the server lives and is ready is asked with an empty message, which nobody waits for: see `unary`.
 """
 
 import asyncio
@@ -27,53 +29,39 @@ comes in this time."""
 OPEN_BYTES: Final = 64 * 1024
 """Of such a message. It is known once it has come in, because grpcio has one limit for all methods."""
 _MOST_AT_ONCE: Final = 8
-_TENURE_S: Final = 0.05
-"""How long such a message may still take while others wait for its place. An honest one comes with its headers."""
-_BYTES_PER_S: Final = 1024 * 1024
-"""Of a known caller's message; grpcio does not tell how far it has come."""
 _Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Reading:
-    """How long messages may take. Of one server, as there is one room for those of calls that are open to all."""
+    """How long messages may take. Of one server, as it bounds how many of calls that are open to all are read at once."""
 
     def __init__(self, limits: RequestLimits) -> None:
-        self._known_s = limits.body_timeout_s + limits.max_body_bytes / _BYTES_PER_S
-        self._room = asyncio.Semaphore(_MOST_AT_ONCE)
-        self._inside: set[asyncio.Timeout] = set()
-        self._waiting = 0
+        self._known_s = limits.message_timeout_s  # grpcio does not tell how far it has come
+        self._open: dict[asyncio.Timeout, None] = {}
+        """Of messages of calls that are open to all, the oldest first."""
 
     async def message(self, context: Any, role: Role | None) -> Any:
         """Raises `BodyTimeout` if it did not come in time."""
         within_s = self._known_s if role is not None else OPEN_S
         try:
             async with asyncio.timeout(within_s) as limit:
-                return await (context.read() if role is not None else self._in_turn(context, limit))
+                return await (context.read() if role is not None else self._among_few(context, limit))
         except TimeoutError:
             raise BodyTimeout(f"expected the whole message within {within_s:g} s") from None
 
-    async def _in_turn(self, context: Any, limit: asyncio.Timeout) -> Any:
-        self._waiting += 1
+    async def _among_few(self, context: Any, limit: asyncio.Timeout) -> Any:
+        """Nobody waits for a place, or whoever sends nothing would keep all others waiting: an honest message comes with its
+        headers, and is read before those that come later can end it."""
+        if len(self._open) >= _MOST_AT_ONCE:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
+        self._open[limit] = None
         try:
-            for other in self._inside if self._room.locked() else ():
-                _hurry(other)
-            await self._room.acquire()
-        finally:
-            self._waiting -= 1
-        self._inside.add(limit)
-        try:
-            if self._waiting:
-                _hurry(limit)
             return await context.read()
         finally:
-            self._inside.discard(limit)
-            self._room.release()
-
-
-def _hurry(limit: asyncio.Timeout) -> None:
-    soon = asyncio.get_running_loop().time() + _TENURE_S
-    if not limit.expired() and (limit.when() or soon) > soon:
-        limit.reschedule(soon)
+            self._open.pop(limit, None)
 
 
 class Incoming:
@@ -120,14 +108,20 @@ async def small(request: bytes | Incoming) -> bytes:
 
 
 def unary(
-    rpc: _Unary, serializer: Callable[[Any], bytes] | None, role: Role | None, reading: Reading | None = None
+    rpc: _Unary,
+    serializer: Callable[[Any], bytes] | None,
+    role: Role | None,
+    reading: Reading | None = None,
+    *,
+    empty: bool = False,
 ) -> Any:
-    """The handler of a method with one message and one answer. With `reading`, `rpc` gets an `Incoming` instead of bytes."""
+    """The handler of a method with one message and one answer. With `reading`, `rpc` gets an `Incoming` instead of bytes;
+    an `empty` message says nothing, and is not read: who sends none keeps nothing busy."""
     if reading is None:
         return grpc.unary_unary_rpc_method_handler(rpc, response_serializer=serializer)
 
     async def call(messages: Any, context: Any) -> Any:
-        return await rpc(Incoming(context, role, reading), context)
+        return await rpc(b"" if empty else Incoming(context, role, reading), context)
 
     return grpc.stream_unary_rpc_method_handler(call, response_serializer=serializer)
 

@@ -11,11 +11,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from moorage.api.apart import apart as apart_from_all
+from moorage_predictor.contained import contained, contained_coroutine
 from moorage_predictor.telemetry.record import CURRENT
 
 T = TypeVar("T")
@@ -92,7 +94,7 @@ class Lane:
         started, worked = time.perf_counter(), time.thread_time()
         self.here_since = started
         try:
-            return _stayed(call)
+            return contained(call)
         finally:
             self.here_since = 0.0
             self._calls += 1
@@ -142,7 +144,7 @@ class ModelLoop:
         if loop is None:
             loop = self._loop = asyncio.new_event_loop()
             threading.Thread(target=_serve, args=(loop,), name=f"predict-{self._name}", daemon=True).start()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_stayed_coroutine(coroutine), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(contained_coroutine(coroutine), loop))
 
     def close(self) -> None:
         """After the last call."""
@@ -157,46 +159,12 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def apart(call: Callable[[], T], name: str) -> T:
-    """The call's result, or what it raises. It goes on when the caller has gone, but the process may end under it:
-    `asyncio.to_thread`'s threads are waited for when the loop closes."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # from now on nobody can cancel it
-
-    def work() -> None:
-        try:
-            result = _stayed(call)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=work, name=name, daemon=True).start()
-    return await asyncio.wrap_future(future)
+    """See `moorage.api.apart`; this one is for a model's own code."""
+    return await apart_from_all(lambda: contained(call), name)
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float, float]:
     """The result, how long it took, and how long this thread worked."""
     started, worked = time.perf_counter(), time.thread_time()
-    result = _stayed(call)
+    result = contained(call)
     return result, time.perf_counter() - started, time.thread_time() - worked
-
-
-def _stayed(call: Callable[[], T]) -> T:
-    """Its result. A model's code that wants to end the process ends its request alone."""
-    try:
-        return call()
-    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration) as error:  # no future takes the last
-        raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
-
-
-async def _stayed_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The same: in a task, these two would end the loop, and with it every later request."""
-    try:
-        return await coroutine
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise  # the caller has gone
-        raise RuntimeError("the model's code raised CancelledError") from error

@@ -66,6 +66,8 @@ class ModelRepository(Repository):
         self._unsettled: dict[_Key, VersionFolder | None] = {}
         """What the last look found different; None where it found nothing any more."""
         self._left_out: dict[str, str] = {}
+        self._unloaded: set[str] = set()
+        """Names that a caller has unloaded, and with them the versions that come later."""
         self._leaving: set[asyncio.Task[None]] = set()
         self._residence = Residence(self._there.values, self._stays, settings.max_models, settings.max_models_bytes)
         self._take(scan(self._root), at_once=True)
@@ -111,6 +113,7 @@ class ModelRepository(Repository):
             self._take(await asyncio.to_thread(scan, self._root, name), at_once=True, only=name)
         versions = self.versions(name)
         ours = self._ours(versions)
+        self._unloaded.discard(name)
         for one in ours:
             one.allow()
         try:
@@ -119,8 +122,10 @@ class ModelRepository(Repository):
             raise InvalidInput(str(error)) from error
 
     async def unload(self, name: str) -> None:
-        """All versions of it; they are not loaded again until `load`."""
-        await asyncio.gather(*[served.unload() for served in self.versions(name)])
+        """All versions of it, and those that come; they are not loaded until `load`."""
+        versions = self.versions(name)
+        self._unloaded.add(name)
+        await asyncio.gather(*[served.unload() for served in versions])
 
     async def poll(self) -> None:
         """Look through the folder every so often, until cancelled."""
@@ -190,7 +195,7 @@ class ModelRepository(Repository):
     def _arrive(self, key: _Key, folder: VersionFolder) -> None:
         if before := self._there.get(key):
             before.folder, before.stale = folder, True
-            if before.failure:
+            if before.failure and before.wanted:
                 before.allow()
             return
         name, version = key
@@ -204,6 +209,8 @@ class ModelRepository(Repository):
             metrics=self._metrics.of(name, version),
             **self._options,
         )
+        if name in self._unloaded:
+            served.forbid()
         self.add(served)
         _log.info("found", extra={"model": name, "version": version, "bytes": folder.size_bytes})
 

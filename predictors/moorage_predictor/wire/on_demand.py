@@ -89,6 +89,10 @@ class OnDemand(Served):
         if self.state == "UNAVAILABLE":
             self.reason, self.failure = _NOT_YET, None
 
+    def forbid(self) -> None:
+        """Nobody may load it until `allow`: its model was unloaded before this version came."""
+        self.reason = UNLOADED
+
     def why_not(self) -> RequestError:
         """See `Served`."""
         if self.draining or self.state in ("LOADING", "READY") or not self.wanted:

@@ -136,7 +136,9 @@ def ready(model: Any, task: str) -> Any:
     if not model.ready:
         try:
             model.load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise LoadFailed(f"--task {task}", f"load() failed: {type(error).__name__}: {error}") from error
     if not model.ready:
         _log.warning("the model says ready=False after load(); it is served", extra={"model": model.name})

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from moorage_predictor import memory
 from moorage_predictor.batching import BatchLimits
+from moorage_predictor.contained import contained_coroutine
 from moorage_predictor.errors import (
     InvalidInput,
     LoadFailed,
@@ -124,7 +125,7 @@ class Served(Described):
         if not self.ready or self.held_back or pipeline is None or pipeline.health is None:
             return self.ready and not self.held_back
         try:
-            return bool(await asyncio.wait_for(pipeline.health(), _HEALTH_S))
+            return bool(await asyncio.wait_for(contained_coroutine(pipeline.health()), _HEALTH_S))
         except Exception as error:  # noqa: BLE001 - the model's own code
             _log.warning("the model's health check failed", extra={"model": self.name, "reason": repr(error)})
             return False

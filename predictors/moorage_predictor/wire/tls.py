@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import grpc
 
+from moorage.api import regular_file
+from moorage.api.apart import apart
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.errors import TlsUnusable
 
@@ -57,10 +59,19 @@ class Certificates:
         return tuple([_look_at(path) for path in self._paths])
 
     async def watch(self) -> None:
-        """Until cancelled, take up what changes."""
+        """Until cancelled, take up what changes. One look at a time, in a thread of its own: it hangs with the files' mount."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            await asyncio.to_thread(self.renew)
+            try:
+                await apart(self.renew, "certificates", self._hangs)
+            except Exception:  # noqa: BLE001 - no thread to be had, or a defect: the next look may do better
+                _log.exception("the certificate was not looked at")
+
+    def _hangs(self) -> None:
+        _log.error(
+            "the certificate is not read: its file does not answer; the last one is still used",
+            extra={"file": self._settings.tls_cert_file},
+        )
 
     def renew(self) -> None:
         """Take up the files if they are others than those in use. Blocks. What is not good is tried again at the next look, for it
@@ -164,7 +175,7 @@ def _read_client_ca(settings: PredictorSettings, context: ssl.SSLContext) -> byt
 def _read(option: str, path: str, kind: bytes) -> bytes:
     """The file's bytes, which hold a PEM block of this kind."""
     try:
-        read = Path(path).read_bytes()
+        read = regular_file.read(path)
     except OSError as error:
         raise TlsUnusable(f"{option}: {path}: expected a file, found: {error.strerror}") from error
     if kind + b"-----" not in read:

@@ -1,5 +1,6 @@
 """A real predictor of two processes that asks for keys: hostile headers and bodies on the wire, changes while it serves, logs."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,10 +96,16 @@ def test_a_hostile_key_is_refused_and_the_server_goes_on(what, predictor, keys):
 
 
 @pytest.mark.parametrize("host", [b"evil/v2/health/live", b"/v2/health/live?", b"a@b:1/v2/health/live#", b"[::1"])
-@pytest.mark.parametrize("target", [b"/v2/models/identity", b"/v2/health/live%2F..%2F..%2Fmodels", b"//v2/health/live"])
-def test_neither_the_host_nor_an_odd_target_opens_a_path(host, target, predictor):
+def test_a_host_that_is_none_opens_no_path(host, predictor):
     with Wire(predictor.settings.http_port) as wire:
-        wire.send(b"GET " + target + b" HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+        wire.send(b"GET /v2/models/identity HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+        assert wire.answer().status == 400
+
+
+@pytest.mark.parametrize("target", [b"/v2/models/identity", b"/v2/health/live%2F..%2F..%2Fmodels", b"//v2/health/live"])
+def test_an_odd_target_opens_no_path(target, predictor):
+    with Wire(predictor.settings.http_port) as wire:
+        wire.send(b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n")
         assert wire.answer().status == 401
 
 
@@ -162,6 +169,25 @@ def test_what_it_logs_holds_no_key(predictor, keys):
     time.sleep(0.2)
     assert secret[:-1] not in predictor.stderr()
     assert "hmac" not in predictor.stderr()
+
+
+def test_a_predictor_whose_keys_become_a_pipe_goes_on_and_ends_when_told_to(tmp_path):
+    keys = Keys(tmp_path / "keys.json")
+    first = keys.add("first")
+    running = Predictor(**IDENTITY, access_keys_file=str(keys.path))
+    try:
+        running.until_ready()
+        keys.path.unlink()
+        os.mkfifo(keys.path)
+        deadline = time.monotonic() + PATIENCE_S
+        while "keys.json: cannot be read: not a regular file" not in running.stderr():
+            assert ask(running, first) == 200
+            assert time.monotonic() < deadline
+        assert ask(running, "mk_first_no") == 401
+        running.process.terminate()
+        assert running.exit_code() == 0
+    finally:
+        running.close()
 
 
 def test_a_predictor_whose_keys_cannot_be_read_says_so_and_ends(tmp_path):

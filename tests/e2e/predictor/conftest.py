@@ -50,11 +50,16 @@ class Predictor:
             text=True,
         )
         self.lines: list[str] = []
+        self.reads = threading.Event()
+        """Cleared: nobody reads its stderr."""
+        self.reads.set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        self.lines.extend(iter(self.process.stderr.readline, ""))
+        for line in self.process.stderr:
+            self.lines.append(line)
+            self.reads.wait()
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, timeout=PATIENCE_S)
@@ -98,6 +103,7 @@ class Predictor:
 
     def exit_code(self) -> int:
         code = self.process.wait(PATIENCE_S)
+        self.reads.set()
         self._reader.join(10)
         return code
 
@@ -112,6 +118,7 @@ class Predictor:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.reads.set()
         self._reader.join(10)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             stream.close()

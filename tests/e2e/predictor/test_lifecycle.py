@@ -1,6 +1,7 @@
 """Starting, failing, stopping: exit codes, the one line on stderr, and what clients see meanwhile."""
 
 import base64
+import contextlib
 import json
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from tests.e2e.predictor.conftest import IDENTITY
 
 from moorage.api.exit_codes import ExitCode
 
@@ -150,6 +152,53 @@ def test_sigint_stops_it_also_where_it_arrived_ignored(tiny_model, start):
     assert "Traceback" not in predictor.stderr()
 
 
+@contextlib.contextmanager
+def started_with(handler):
+    """What is started meanwhile finds SIGHUP so, however these tests themselves were started."""
+    previous = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_closed_terminal_lets_requests_finish_too(start, tmp_path, workers):
+    file, begun = tmp_path / "slow.py", tmp_path / "begun"
+    file.write_text(
+        "import pathlib, time\n"
+        "class Slow:\n"
+        "    def predict(self, rows):\n"
+        f"        pathlib.Path({str(begun)!r}).touch()\n"
+        "        time.sleep(1)\n"
+        "        return rows\n"
+    )
+    with started_with(signal.SIG_DFL):
+        predictor = start(task=f"{file}:Slow", workers=workers).until_all_ready()
+    answers = []
+    client = threading.Thread(
+        target=lambda: answers.append(predictor.post("/v1/models/cats:predict", json={"instances": [[1]]}).json())
+    )
+    client.start()
+    while not begun.exists():
+        assert client.is_alive()
+    predictor.process.send_signal(signal.SIGHUP)
+    client.join()
+    assert answers == [{"predictions": [[1]]}]
+    assert predictor.exit_code() == ExitCode.OK
+    assert "Traceback" not in predictor.stderr()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_closed_terminal_does_not_stop_what_nohup_has_started(start, workers):
+    with started_with(signal.SIG_IGN):
+        predictor = start(**IDENTITY, workers=workers).until_all_ready()
+    predictor.process.send_signal(signal.SIGHUP)
+    assert predictor.get("/v2/health/ready").status_code == 200
+    predictor.process.send_signal(signal.SIGTERM)
+    assert predictor.exit_code() == ExitCode.OK
+
+
 def test_it_ends_with_its_parent_when_told_to(tiny_model, start):
     predictor = start(model_dir=str(tiny_model), exit_with_parent=True)
     predictor.until("/v2/health/live")
@@ -197,3 +246,28 @@ def test_a_dinov3_classifier_answers_with_its_own_class_names(start, tmp_path, p
     assert [names[c["class_id"]] for c in classes] == [c["class_name"] for c in classes]
     assert len(classes) == 3
     assert predictor.get("/v2/models/cats").json()["inputs"][2]["shape"] == [-1, 3, 256, 256]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_that_nobody_reads_stops_neither_the_server_nor_its_end(start, tmp_path, workers):
+    file = tmp_path / "broken.py"
+    file.write_text("class Broken:\n    def predict(self, rows):\n        raise RuntimeError('x' * 3000)\n")
+    predictor = start(task=f"{file}:Broken", workers=workers).until_all_ready()
+
+    def failures(count):
+        answers = [predictor.post("/v1/models/cats:predict", json={"instances": [[1]]}) for _ in range(count)]
+        assert {answer.status_code for answer in answers} == {500}
+
+    predictor.reads.clear()
+    failures(150)
+    assert predictor.get("/v2/health/live").status_code == 200
+    predictor.reads.set()
+    for _ in range(200):  # the reader may still be at what lay in the pipe
+        failures(1)
+        if any("log lines were lost" in line for line in predictor.lines):
+            break
+    predictor.until_logged("log lines were lost")
+    predictor.reads.clear()
+    failures(150)
+    predictor.process.send_signal(signal.SIGTERM)
+    assert predictor.exit_code() == ExitCode.OK

@@ -5,6 +5,7 @@ import signal
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -46,8 +47,17 @@ def serve(start, tmp_path):
 
 def ask(predictor, seconds: float = 0.0) -> httpx.Response:
     """Over a connection of its own, so that any worker may get it."""
-    body = {"inputs": [{"name": "seconds", "datatype": "FP32", "shape": [1], "data": [seconds]}]}
-    return httpx.post(predictor.url + INFER, json=body, timeout=PATIENCE_S)
+    return httpx.post(predictor.url + INFER, json=body_of(seconds), timeout=PATIENCE_S)
+
+
+def body_of(seconds: float) -> dict[str, object]:
+    return {"inputs": [{"name": "seconds", "datatype": "FP32", "shape": [1], "data": [seconds]}]}
+
+
+def found_quick(client) -> None:
+    """The model behind this connection runs on its server's event loop from now on."""
+    for _ in range(100):
+        assert client.post(INFER, json=body_of(0)).status_code == 200
 
 
 def pid_of(answer: httpx.Response) -> int:
@@ -132,11 +142,8 @@ def test_a_model_that_was_quick_may_take_long_on_the_event_loop_once(serve):
     predictor = serve(worker_timeout_s=1)
     before = workers_of(predictor)
     with httpx.Client(base_url=predictor.url, timeout=PATIENCE_S) as client:
-        body = {"inputs": [{"name": "seconds", "datatype": "FP32", "shape": [1], "data": [0]}]}
-        for _ in range(100):
-            assert client.post(INFER, json=body).status_code == 200
-        body["inputs"][0]["data"] = [4]
-        assert client.post(INFER, json=body).status_code == 200
+        found_quick(client)
+        assert client.post(INFER, json=body_of(4)).status_code == 200
     assert workers_of(predictor) == before
 
 
@@ -157,6 +164,29 @@ def test_a_single_process_whose_model_hangs_ends_with_code_1_and_the_reason(serv
     assert predictor.exit_code() == ExitCode.INTERNAL
     assert "the model cats has answered nothing" in (tmp_path / "reason").read_text()
     assert "Traceback" not in predictor.stderr()
+
+
+def test_a_single_process_whose_quick_model_hangs_ends_with_code_1_and_the_reason(serve, tmp_path):
+    predictor = serve(workers=1, forward_timeout_s=2, termination_log=str(tmp_path / "reason"))
+    with httpx.Client(base_url=predictor.url) as client:
+        found_quick(client)
+    with pytest.raises(httpx.TransportError):
+        ask(predictor, 300)
+    assert predictor.exit_code() == ExitCode.INTERNAL
+    assert "the model cats has answered nothing" in (tmp_path / "reason").read_text()
+
+
+def test_a_single_process_whose_quick_model_hangs_ends_when_it_is_told_to(serve):
+    predictor = serve(workers=1, shutdown_grace_s=0)
+    with httpx.Client(base_url=predictor.url) as client:
+        found_quick(client)
+    with ThreadPoolExecutor() as threads:
+        hanging = threads.submit(ask, predictor, 300)
+        time.sleep(0.5)
+        predictor.process.terminate()
+        assert predictor.exit_code() == ExitCode.UNFINISHED
+        assert isinstance(hanging.exception(), httpx.TransportError)
+    assert "not at an end 4 s after it was told to stop" in predictor.stderr()
 
 
 def test_a_worker_that_ends_again_and_again_makes_the_others_not_ready_with_the_reason_while_they_answer(serve):

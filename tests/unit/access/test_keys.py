@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.unit.access.callers import bearer, header, key_settings, made_key
+from tests.unit.mock_hanging_mount import MockHangingMount
 
 from moorage.access import gate as gates
 from moorage.access import keys, stores
 from moorage.access.errors import ConfigurationError, Forbidden, StoreAway, Unauthenticated
 from moorage.access.gate import Gate
 from moorage.access.principal import Limit, Principal
+from moorage.api import apart
 from moorage.api.access import AccessSettings
 
 
@@ -205,6 +207,48 @@ async def test_a_file_that_breaks_while_it_serves_changes_nothing_and_is_logged_
         await gate.authenticate(header(key))
 
 
+async def test_a_file_that_becomes_a_pipe_changes_nothing_and_is_told_once(tmp_path, impatient, caplog):
+    path = tmp_path / "keys.json"
+    key, stored = made_key()
+    gate = Gate(key_settings(path, stored))
+    path.unlink()
+    os.mkfifo(path)
+    for _ in range(3):
+        assert await gate.authenticate(header(key))
+    assert [record.reason for record in caplog.records] == [f"{path}: cannot be read: not a regular file"]
+    path.unlink()
+    stores.write_file(path, [])
+    with pytest.raises(Unauthenticated):
+        await gate.authenticate(header(key))
+
+
+async def test_a_mount_that_hangs_holds_up_no_caller_and_is_read_by_one_thread(
+    tmp_path, impatient, monkeypatch, caplog
+):
+    monkeypatch.setattr(apart, "HANGS_S", 0.0)
+    monkeypatch.setattr(stores, "WAIT_S", 0.05)
+    path = tmp_path / "keys.json"
+    key, stored = made_key()
+    other, added = made_key("other")
+    gate = Gate(key_settings(path, stored))
+    stores.write_file(path, [stored, added])
+    mount = MockHangingMount(tmp_path, monkeypatch)
+    mount.hang()
+    try:
+        for _ in range(20):
+            assert await gate.authenticate(header(key))
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(header(other))
+        assert mount.waiting == 1
+        assert [record.getMessage() for record in caplog.records] == [
+            "the keys are not read: their file does not answer; those known before stay"
+        ]
+    finally:
+        mount.answer()
+    await gate._stores[0]._looking
+    assert (await gate.authenticate(header(other))).id == "other"
+
+
 async def test_a_file_that_could_not_be_read_once_is_read_a_second_later(tmp_path, impatient, monkeypatch, caplog):
     path = tmp_path / "keys.json"
     key, stored = made_key()
@@ -257,6 +301,28 @@ async def test_a_folder_may_hold_a_file_for_each_key_in_json_or_yaml(tmp_path):
     assert [(await gate.authenticate(header(key))).id for key in (one, two)] == ["one", "two"]
 
 
+async def test_a_link_to_nowhere_hides_no_change_of_the_other_files(tmp_path, impatient):
+    key, stored = made_key()
+    stores.write_file(tmp_path / "keys.json", [stored])
+    (tmp_path / "old.json").symlink_to("nowhere")
+    gate = Gate(AccessSettings(access_keys_dir=str(tmp_path)))
+    assert await gate.authenticate(header(key))
+    stores.write_file(tmp_path / "keys.json", [])
+    with pytest.raises(Unauthenticated):
+        await gate.authenticate(header(key))
+
+
+@pytest.mark.parametrize("value", ['!!int ""', "!!bool x", "!!timestamp x", "!!float _", "!!python/object:os.system x"])
+async def test_a_value_that_yaml_cannot_make_leaves_the_keys_as_they_were(tmp_path, impatient, value):
+    key, stored = made_key()
+    stores.write_file(tmp_path / "keys.json", [stored])
+    gate = Gate(AccessSettings(access_keys_dir=str(tmp_path)))
+    (tmp_path / "broken.yaml").write_text(f"- id: {value}\n")
+    assert await gate.authenticate(header(key))
+    with pytest.raises(ConfigurationError, match="expected YAML"):
+        stores.read_folder(tmp_path)
+
+
 def test_the_file_is_its_owners_alone(tmp_path):
     key_settings(tmp_path / "keys.json", made_key()[1])
     assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
@@ -288,8 +354,29 @@ def test_a_file_of_something_else_is_refused_when_the_server_starts(text, tmp_pa
         Gate(AccessSettings(access_keys_file=str(tmp_path / "keys.json")))
 
 
+@pytest.mark.parametrize("option", ["access_keys_file", "access_keys_redis_url_file"])
+def test_a_pipe_is_refused_when_the_server_starts(option, tmp_path):
+    os.mkfifo(tmp_path / "keys.json")
+    with pytest.raises(ConfigurationError, match="cannot be read: not a regular file"):
+        Gate(AccessSettings(**{option: str(tmp_path / "keys.json")}))
+
+
 def test_a_missing_file_and_two_keys_of_one_id_are_refused_when_the_server_starts(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         Gate(AccessSettings(access_keys_file=str(tmp_path / "none.json")))
     with pytest.raises(ConfigurationError, match="key 2: the id alice is there twice"):
         Gate(key_settings(tmp_path / "keys.json", made_key()[1], made_key()[1]))
+
+
+def test_what_is_written_takes_the_place_of_no_device_and_of_no_link(tmp_path):
+    pipe, file, link = (tmp_path / name for name in ("pipe", "file", "link"))
+    os.mkfifo(pipe)  # as /dev/stdout may be one
+    with pytest.raises(OSError, match="not a regular file"):
+        stores.write_private(pipe, "secret")
+    assert pipe.is_fifo()
+    link.symlink_to(file)
+    for text in ("secret", "another"):
+        stores.write_private(link, text)
+        assert link.is_symlink()
+        assert file.read_text() == text
+    assert sorted(tmp_path.iterdir()) == sorted([pipe, file, link])

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import socket
 import time
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 from tests.unit.access.callers import AUDIENCE, ISSUER, Issuer, bearer, encoded, header, made_key
+from tests.unit.mock_hanging_mount import MockHangingMount
 
 from moorage.access import jwks
 from moorage.access.errors import ConfigurationError, Unauthenticated
@@ -254,3 +256,29 @@ def test_keys_are_fetched_over_https_or_from_this_machine_only(url):
 def test_settings_that_leave_a_gap_are_refused(told):
     with pytest.raises(ValidationError):
         AccessSettings(**told)
+
+
+def test_a_key_set_that_is_a_pipe_is_refused_when_the_server_starts(issuer, tmp_path):
+    settings = issuer.settings(tmp_path / "jwks.json")
+    (tmp_path / "jwks.json").unlink()
+    os.mkfifo(tmp_path / "jwks.json")
+    with pytest.raises(ConfigurationError, match="cannot be read: not a regular file"):
+        Gate(settings)
+
+
+async def test_a_key_set_whose_mount_hangs_holds_up_no_caller_and_is_read_by_one_thread(issuer, tmp_path, monkeypatch):
+    monkeypatch.setattr(jwks, "READ_S", 0.05)
+    gate = Gate(issuer.settings(tmp_path / "jwks.json"))
+    mount = MockHangingMount(tmp_path, monkeypatch)
+    mount.hang()
+    try:
+        for number in range(5):
+            monkeypatch.setattr(gate._tokens.keys, "_next_look", 0.0)
+            monkeypatch.setattr(gate._tokens.keys, "_next_unknown", 0.0)
+            assert await gate.authenticate(bearer(issuer.token(jti=str(number))))
+            with pytest.raises(Unauthenticated):
+                await gate.authenticate(bearer(issuer.token(headers={"kid": f"made up {number}"})))
+        assert mount.waiting == 1
+    finally:
+        mount.answer()
+    await gate._tokens.keys._fetching

@@ -11,6 +11,10 @@ GOOD = {"task": "image-classification", "model_dir": "m"}
     ("changes", "said"),
     [
         ({"task": "nope"}, "--task: expected image-classification, tabular, object-detection, or a class of yours as "),
+        (
+            {"model_version": "2024/05"},
+            "--model-version: expected letters, digits, '.', '_' and '-', the first and the last",
+        ),
         ({"sha256": "zzz"}, "--sha256: expected 64 hexadecimal digits in lower case, found 'zzz'"),
         ({"architecture": "resnet"}, "--architecture: expected timm/NAME, torchvision/NAME or ultralytics/NAME, "),
         ({"http_port": 70000}, "--http-port: Input should be less than or equal to 65535"),

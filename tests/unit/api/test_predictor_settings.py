@@ -8,13 +8,14 @@ from moorage.api.predictor import ready_path
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=40)
 MODEL_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
+VERSIONS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", fullmatch=True)
 
 
 @st.composite
 def predictor_settings(draw: st.DrawFn) -> PredictorSettings:
     values = {
         "model_name": draw(MODEL_NAMES),
-        "model_version": draw(TEXT),
+        "model_version": draw(VERSIONS),
         "task": "image-classification",
         draw(st.sampled_from(["model_dir", "storage_uri"])): draw(TEXT),
         "architecture": draw(st.none() | st.from_regex(r"timm/[a-z0-9][a-z0-9_.]{0,98}", fullmatch=True)),

@@ -37,8 +37,16 @@ def test_moor_serve_takes_none(canary: Path) -> None:
     moor = Path(sys.executable).with_name("moor")
     done = subprocess.run([moor, "serve", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: moor serve ")
     assert "--model-name" in done.stdout
     assert not canary.exists()
+
+
+def test_the_predictor_alone_goes_by_its_own_name() -> None:
+    done = subprocess.run(python("-m", "moorage_predictor", "--nonsense"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: moorage-predictor ")
+    assert done.stderr.endswith("moorage-predictor: error: unrecognized arguments: --nonsense\n")
 
 
 def test_all_children_in_our_python_are_started_so() -> None:

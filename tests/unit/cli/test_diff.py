@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import typer
 from rich.console import Console
-from tests.builders import model_deployment
+from tests.builders import document, model_deployment
+from tests.unit.cli.mock_guarded_cluster import MockGuardedCluster
 
 from moorage.api.conditions import NOT_YET_SUPPORTED
 from moorage.cli.app import app
 from moorage.cli.diff import command
-from moorage.cli.diff.plan import Change, Plan, overlaid, pod_hash
+from moorage.cli.diff.plan import Change, Plan, overlaid, plan, pod_hash
 from moorage.cli.diff.screen import lines, picture
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
+from moorage.cli.kube import KubeError
 from moorage.cli.render_options import of_arguments
 from moorage.render import Refusal, RenderSettings, render
 
@@ -129,3 +131,14 @@ def test_the_operators_options_are_read_from_its_own_container_beside_others() -
 def test_a_deployment_without_the_operators_container_is_told() -> None:
     with pytest.raises(UserError, match="expected a container named controller, found proxy, main: "):
         command._settings(operator_with("proxy", "main"), "moorage-system", CONTROLLER, Console())
+
+
+def test_a_new_deployment_is_planned_where_its_children_may_not_be_read() -> None:
+    planned = plan(MockGuardedCluster(403), "demo", "cats", document(), RenderSettings())
+    assert planned.refused is None
+    assert [(each.kind, each.before, each.after is None) for each in planned.changes][:2] == [
+        ("ModelDeployment", None, False),
+        ("ServiceAccount", None, False),
+    ]
+    with pytest.raises(KubeError):
+        plan(MockGuardedCluster(500), "demo", "cats", document(), RenderSettings())

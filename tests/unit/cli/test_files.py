@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from tests.builders import document
 
-from moorage.cli.files import MAX_FILE_BYTES, UserError, documents, model_deployments, one_model_deployment
+from moorage.cli.errors import UserError
+from moorage.cli.files import MAX_DEPTH, MAX_FILE_BYTES, documents, model_deployments, one_model_deployment
 from moorage.cli.yamltext import to_yaml
 
 
@@ -56,11 +57,28 @@ def test_bytes_that_are_no_text_are_not_yaml(file: Path, data: bytes) -> None:
     assert "not valid YAML" in complaint(file)
 
 
-@pytest.mark.timeout(30)  # PyYAML takes its time
-def test_yaml_that_is_nested_too_deeply_is_refused(file: Path) -> None:
-    file.write_bytes(b"[" * 1500)
-    said = complaint(file)
-    assert said == f"{file}: not valid YAML: it is nested too deeply"
+def test_yaml_that_is_nested_too_deeply_is_refused_with_the_limit_and_the_place(file: Path) -> None:
+    said = f"{file}:1:{MAX_DEPTH + 1}: not valid YAML: nested too deeply (at most {MAX_DEPTH} levels)"
+    for text in ("[" * 3000, "[" * 3000 + "]" * 3000):
+        file.write_text(text)
+        assert complaint(file) == said
+    file.write_text("[" * MAX_DEPTH + "]" * MAX_DEPTH)
+    assert len(documents(file)) == 1
+
+
+def test_a_rule_for_the_name_is_told_at_the_name(file: Path) -> None:
+    file.write_text(to_yaml([document(name="Bad_N")]))
+    assert complaint(file) == (
+        f'{file}: The ModelDeployment "Bad_N" is invalid: metadata.name: Invalid value: '
+        "must start with a letter and hold only lower-case letters, digits and '-': rename it"
+    )
+
+
+def test_a_namespace_that_none_can_be_called_is_refused(file: Path) -> None:
+    bad = document()
+    bad["metadata"]["namespace"] = "a/../b"
+    file.write_text(to_yaml([bad]))
+    assert complaint(file).startswith(f"{file}: metadata.namespace: expected the name of a namespace")
 
 
 def test_several_documents_are_read_and_empty_ones_left_out(file: Path) -> None:
@@ -97,7 +115,9 @@ def test_a_file_without_a_model_deployment_says_what_it_has(file: Path, text: st
 def test_the_same_model_deployment_twice_is_a_mistake_and_in_two_namespaces_is_not(file: Path) -> None:
     a, b = document(name="a"), document(name="a")
     file.write_text(to_yaml([a, b]))
-    assert complaint(file) == f"{file}: expected each ModelDeployment once, found a twice: rename one"
+    assert complaint(file) == (
+        f"{file}: expected each ModelDeployment once, found a twice, in the documents 1 and 2 (empty ones not counted): rename one"
+    )
     b["metadata"]["namespace"] = "elsewhere"
     file.write_text(to_yaml([a, b]))
     assert len(model_deployments(file)) == 2

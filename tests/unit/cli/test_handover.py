@@ -9,9 +9,15 @@ from tests.unit.cli.mock_busy_cluster import MockBusyCluster
 from moorage.cli.handover import LAST_APPLIED, TRIES, apply, handed_over, merged, removed_since_kubectl
 from moorage.cli.kube import KubeError
 
+BY_KUBECTL = {"manager": "kubectl-client-side-apply", "operation": "Update", "fieldsV1": {"f:spec": {}}}
+
 
 def noted(**last: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "cats", "annotations": {LAST_APPLIED: json.dumps(last)}}}
+    return annotated(json.dumps(last))
+
+
+def annotated(text: str) -> dict[str, Any]:
+    return {"metadata": {"name": "cats", "annotations": {LAST_APPLIED: text}, "managedFields": [BY_KUBECTL]}}
 
 
 def test_what_was_removed_at_any_depth_is_a_null_in_its_place_and_a_list_is_one_value() -> None:
@@ -31,14 +37,23 @@ def test_what_was_removed_at_any_depth_is_a_null_in_its_place_and_a_list_is_one_
     [
         None,
         {"metadata": {"name": "cats"}},
-        {"metadata": {"name": "cats", "annotations": {LAST_APPLIED: "{not json"}}},
-        {"metadata": {"name": "cats", "annotations": {LAST_APPLIED: "[]"}}},
+        annotated("{not json"),
+        annotated("[]"),
         noted(spec={"a": 1}, metadata={"namespace": "demo", "annotations": {}}),
     ],
     ids=["new", "never by kubectl", "not JSON", "no object", "nothing removed"],
 )
 def test_where_nothing_was_removed_there_is_nothing_to_take_over(live: dict[str, Any] | None) -> None:
     assert removed_since_kubectl(live, {"spec": {"a": 1}, "metadata": {"name": "cats"}}) == {}
+
+
+@pytest.mark.parametrize(
+    "manager", [{"manager": "kubectl", "operation": "Apply"}, {**BY_KUBECTL, "subresource": "status"}]
+)
+def test_where_the_fields_are_another_managers_by_now_the_annotation_is_of_the_past(manager: dict[str, Any]) -> None:
+    live = noted(spec={"a": 1})
+    live["metadata"]["managedFields"] = [manager]
+    assert removed_since_kubectl(live, {"spec": {}}) == {}
 
 
 def test_all_labels_taken_out_go_and_nothing_else_of_the_metadata() -> None:

@@ -1,9 +1,13 @@
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from moorage.cli.init import command
+from moorage.api import ExitCode
+from moorage.cli.init import command, process
 from moorage.cli.init.kinds import KINDS, Kind
 
 
@@ -55,3 +59,56 @@ def test_training_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(command.UserError, match="training ended with status 1"):
         command.init(kind, tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_trained(
+    moor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(total=2**16, free=2**15))
+    code, out, err = moor("init", "custom", tmp_path / "made")
+    assert (code, out) == (3, "")
+    assert err == (
+        f"moor: {tmp_path}: expected room for 16.8 MB, found 32.8 kB: make room, or name a FOLDER on another disk\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_does_not_say_how_large_it_is_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
+    with pytest.raises(command.UserError, match="training ended with status 1"):
+        command.init(Kind(word="no_such_kind", makes="nothing", needs=(), extras=""), tmp_path / "made")
+
+
+def test_a_disk_that_is_full_once_all_is_trained_is_one_message_with_the_place(
+    moor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any) -> list[Any]:
+        Path("/dev/full").write_text("weights")
+        return []
+
+    monkeypatch.setattr(process, "train", train)
+    code, _, err = moor("init", "custom", tmp_path / "made")
+    assert (code, err) == (2, f"moor: {tmp_path / 'made'}: cannot be written: No space left on device\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_has_said_what_was_missing_is_not_told_of_twice(
+    moor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "python", lambda *_: [sys.executable, "-c", "import sys; sys.exit(3)"])
+    code, _, err = moor("init", "custom", tmp_path / "made")
+    assert (code, err) == (3, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_cannot_write_says_where_and_leaves_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(command.UserError) as told:
+        process.train(KINDS["custom"], tmp_path / "gone" / "scratch", Console(quiet=True))
+    assert told.value.code == ExitCode.UNAVAILABLE
+    said = capfd.readouterr().err
+    assert f"moor init custom: in {tmp_path / 'gone'}: " in said
+    assert "Traceback" not in said

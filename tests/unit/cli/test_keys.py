@@ -12,6 +12,7 @@ from moorage.access import keys
 from moorage.access.errors import Unauthenticated
 from moorage.access.gate import Gate
 from moorage.api.access import AccessSettings
+from moorage.cli.key_place import KeysInRedis
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -180,3 +181,18 @@ def test_a_redis_that_does_not_answer_is_code_3_and_its_url_stays_unsaid(moor, t
     err = moor("list", "--redis-url-file", "url", code=3)[1]
     assert "Redis at 127.0.0.1:1: ConnectionError" in err
     assert "s3cret" not in err
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://", "localhost"),
+        ("unix:///run/redis.sock?password=s3cret", "/run/redis.sock"),
+        ("redis://:1/s3cret@redis.example.com", "the address in its URL"),
+        ("redis://:1#s3cret@redis.example.com", "the address in its URL"),
+    ],
+)
+def test_the_address_of_a_redis_is_told_without_its_password(url, where):
+    said = KeysInRedis(url)._where()
+    assert said.startswith(where)
+    assert "s3cret" not in said

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from typing import Any
 
+import psutil
 import pytest
 
 from moorage.api import ExitCode, PredictorSettings
@@ -33,4 +34,7 @@ def test_a_predictor_that_is_told_to_stop_before_it_has_begun_has_ended_in_order
     popen = subprocess.Popen
     monkeypatch.setattr(predictor_process.subprocess, "Popen", started)
     settings = PredictorSettings(task="image-classification", model_dir="m")
-    assert PredictorProcess(settings, lambda _: None, lambda _: None).stop() == code
+    before = psutil.Process().num_fds()
+    process = PredictorProcess(settings, lambda _: None, lambda _: None)
+    assert process.stop() == code
+    assert psutil.Process().num_fds() == before, "its pipes are closed"

@@ -10,7 +10,7 @@ from moorage.access.errors import Unauthenticated
 from moorage.access.gate import Gate
 from moorage.access.stores import write_file
 from moorage.api.access import AccessSettings
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.up_access import local_access
 from moorage.render import local_settings
 

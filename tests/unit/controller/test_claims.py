@@ -105,6 +105,20 @@ async def test_a_question_without_an_answer_is_asked_again_at_once(connection: C
     assert await asked.holds(CATS, body)
 
 
+async def test_a_question_without_an_answer_puts_off_none_of_the_next(connection: Connection) -> None:
+    body = connection.server.put(PATH, stored())
+    asked = Claims(connection.cluster, ask_first=False)
+    asked.lost(CATS, ApiError(422, "Invalid", THEIRS))
+    a_minute_passes(asked)
+    connection.server.faults["PATCH", "/status"] = status(503, "ServiceUnavailable", "busy")
+    for _ in range(8):
+        with pytest.raises(ApiError, match="busy"):
+            await asked.holds(CATS, body)
+    connection.server.faults["PATCH", "/status"] = REFUSED
+    assert not await asked.holds(CATS, body)
+    assert asked.ask_in_s("demo") == pytest.approx(2 * FIRST_S, abs=0.5)
+
+
 async def test_any_other_refusal_is_a_failure_like_others(connection: Connection) -> None:
     body = connection.server.put(PATH, stored())
     connection.server.faults["PATCH", "/status"] = status(403, "Forbidden", "no right")

@@ -150,6 +150,19 @@ def test_data_that_is_not_base64_is_refused_in_words(kubeconfig: Any) -> None:
         load(kubeconfig({"client-certificate-data": "%%%", "client-key-data": "x"}))
 
 
+@pytest.mark.parametrize("server", ["foo", "ftp://x", "http://", "http://127.0.0.1:99999", "http://[::1"])
+def test_a_server_that_nobody_can_ask_is_refused_at_once(server: str, kubeconfig: Any) -> None:
+    with pytest.raises(CredentialsError, match="expected a kubeconfig"):
+        load(kubeconfig({"token": "t"}, server=server))
+
+
+def test_a_kubeconfig_with_too_many_levels_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("[" * 3000)
+    with pytest.raises(CredentialsError, match="expected a kubeconfig"):
+        load({"KUBECONFIG": str(path)})
+
+
 def test_a_folder_instead_of_a_kubeconfig_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="cannot be read"):
         load({"KUBECONFIG": str(tmp_path)})

@@ -2,7 +2,7 @@ from copy import deepcopy
 from typing import Any
 
 from moorage.controller.cluster import FIELD_MANAGER
-from moorage.controller.diff import drift
+from moorage.controller.diff import drift, owns
 
 DESIRED: dict[str, Any] = {
     "metadata": {"name": "a", "labels": {"ours": "1"}, "ownerReferences": [{"uid": "u-1", "name": "cats"}]},
@@ -142,3 +142,43 @@ def test_a_variable_left_in_a_container_that_is_owned_as_a_whole_is_noticed() ->
     assert drift(DESIRED, live(owned)) is None
     body["spec"]["containers"][0]["env"].append({"name": "FORMER", "value": "x"})
     assert drift(DESIRED, body) is not None
+
+
+def test_who_has_a_field_that_differs_is_found_by_its_path() -> None:
+    body = live()
+    body["spec"]["containers"][0]["env"][0]["value"] = "2"
+    body["spec"]["ports"][1]["port"] = 54
+    path = drift({**DESIRED, "spec": {"containers": DESIRED["spec"]["containers"]}}, body)
+    assert path == ".spec.containers[main].env[A].value"
+    variable = {"f:env": {'k:{"name":"A"}': {".": {}, "f:value": {}}}}
+    assert owns({"f:spec": {"f:containers": {'k:{"name":"main"}': variable}}}, body, path)
+    assert not owns({"f:spec": {"f:containers": {'k:{"name":"main"}': {".": {}, "f:args": {}}}}}, body, path)
+    assert not owns({"f:spec": {"f:containers": {'k:{"name":"gone"}': variable}}}, body, path)
+    assert not owns({"f:spec": {"f:ports": {}}}, body, path)
+
+    ports = drift({**DESIRED, "spec": {"ports": DESIRED["spec"]["ports"]}}, body)
+    assert ports == ".spec.ports[1].port"
+    assert owns({"f:spec": {"f:ports": {'k:{"port":54,"protocol":"UDP"}': {".": {}, "f:port": {}}}}}, body, ports)
+    assert not owns({"f:spec": {"f:ports": {'k:{"port":53,"protocol":"TCP"}': {".": {}, "f:port": {}}}}}, body, ports)
+
+
+def test_who_has_a_list_as_a_whole_has_all_that_is_in_it_and_who_has_a_part_of_it_has_a_part() -> None:
+    body = live()
+    assert owns({"f:spec": {"f:containers": {}}}, body, ".spec.containers[main].args")
+    assert owns({"f:spec": {"f:containers": {'k:{"name":"main"}': {"f:args": {}}}}}, body, ".spec.containers")
+    body["metadata"]["finalizers"] = ["a", "b"]
+    finalizers = {"f:metadata": {"f:finalizers": {'v:"b"': {}}}}
+    assert owns(finalizers, body, ".metadata.finalizers")
+    assert owns(finalizers, body, ".metadata.finalizers[1]")
+    assert not owns(finalizers, body, ".metadata.finalizers[0]")
+
+
+def test_a_label_or_field_whose_name_begins_with_anothers_is_another() -> None:
+    body = live()
+    assert not owns({"f:spec": {"f:ports": {}}}, body, ".spec.portsOfCall")
+    body["metadata"]["labels"] = {"app": "x", "app.kubernetes.io/name": "theirs"}
+    fields = {"f:metadata": {"f:labels": {".": {}, "f:app": {}}}}
+    assert not owns(fields, body, ".metadata.labels.app.kubernetes.io/name")
+    fields["f:metadata"]["f:labels"]["f:app.kubernetes.io/name"] = {}
+    assert owns(fields, body, ".metadata.labels.app.kubernetes.io/name")
+    assert not owns(fields, body, "metadata.managedFields"), "whoever has emptied it, it does not say"

@@ -202,6 +202,42 @@ async def test_a_rival_that_writes_a_field_back_each_time_is_named_and_keeps_no_
     assert world.server.objects[path("InferenceService")]["spec"]["predictor"]["maxReplicas"] == 9
 
 
+async def test_a_rival_that_takes_our_label_away_each_time_is_a_contest_though_the_child_seems_to_be_gone(
+    world: World,
+) -> None:
+    await world.reconcile()
+    answered = 0
+    for _ in range(10):
+        live = world.server.objects[path("NetworkPolicy")]
+        world.server.put(path("NetworkPolicy"), {**live, "metadata": {**live["metadata"], "labels": {}}})
+        world.store.remove("NetworkPolicy", live)  # what a watch by label tells
+        await world.reconcile()
+        answered += ("PATCH", path("NetworkPolicy")) in world.server.writes
+    assert answered == FREELY + 1
+    assert world.condition("Accepted")["reason"] == "Contested"
+    del world.server.objects[path("NetworkPolicy")]
+    await world.reconcile()
+    assert world.condition("Accepted")["status"] == "True", "one that was made anew has no rival yet"
+
+
+async def test_who_takes_the_rivals_value_over_into_the_spec_is_accepted_at_once(world: World) -> None:
+    def rival() -> None:
+        live = world.server.objects[path("InferenceService")]
+        predictor = {**live["spec"]["predictor"], "minReplicas": 1, "maxReplicas": 9}
+        body = {**live, "spec": {**live["spec"], "predictor": predictor}}
+        world.store.put("InferenceService", world.server.put(path("InferenceService"), body))
+
+    await world.reconcile()
+    for _ in range(FREELY + 2):
+        rival()
+        await world.reconcile()
+    assert world.condition("Accepted")["reason"] == "Contested"
+    world.asks(scaling={"minReplicas": 1, "maxReplicas": 9}, generation=2)
+    await world.reconcile()
+    assert ("PATCH", path("InferenceService")) not in world.server.writes
+    assert world.condition("Accepted")["status"] == "True"
+
+
 async def test_a_webhook_that_changes_our_field_is_not_argued_with(world: World) -> None:
     at = path("ServiceAccount")
     world.server.webhooks[at] = lambda body: {**body, "automountServiceAccountToken": True}
@@ -362,6 +398,58 @@ async def test_a_write_that_the_server_gives_up_on_again_and_again_is_told_and_o
     world.server.faults.clear()
     await world.reconcile()
     assert world.condition("Accepted")["status"] == "True"
+
+
+async def gives_up(world: World, kind: str) -> None:
+    """Once, on the first write of a child of that kind."""
+    hangs = status(504, "Timeout", "Timeout: request did not complete within requested timeout")
+    world.server.faults["PATCH", path(kind)] = hangs
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    world.server.faults.clear()
+
+
+@pytest.mark.parametrize("others_fail", [False, True])
+async def test_two_accidents_with_a_child_that_needed_no_write_in_between_are_not_in_a_row(
+    world: World, others_fail: bool
+) -> None:
+    def somebody_writes(kind: str, body: dict[str, Any]) -> None:
+        world.store.put(kind, world.server.put(path(kind), body))
+
+    await world.reconcile()
+    policy, runtime = world.server.objects[path("NetworkPolicy")], world.server.objects[path("ServingRuntime")]
+    for _ in range(2):
+        somebody_writes("NetworkPolicy", {**policy, "spec": {**policy["spec"], "egress": []}})
+        await gives_up(world, "NetworkPolicy")
+        somebody_writes("NetworkPolicy", policy)
+        if others_fail:
+            somebody_writes("ServingRuntime", {**runtime, "spec": {}})
+            world.server.faults["PATCH", path("ServingRuntime")] = status(403, "Forbidden", "no")
+        await world.reconcile()
+        assert world.condition("Accepted")["status"] == ("False" if others_fail else "True")
+        somebody_writes("ServingRuntime", runtime)
+
+
+async def test_two_accidents_with_a_child_that_was_refused_in_between_are_not_in_a_row(world: World) -> None:
+    await gives_up(world, "ServiceAccount")
+    world.server.faults["PATCH", path("ServiceAccount")] = status(403, "Forbidden", "no")
+    await world.reconcile()
+    await gives_up(world, "ServiceAccount")
+
+
+async def test_two_accidents_with_a_child_that_was_not_wanted_in_between_are_not_in_a_row(world: World) -> None:
+    for generation in (2, 4):
+        world.asks(scaling={"replicas": 3}, generation=generation)
+        await gives_up(world, "PodDisruptionBudget")
+        world.asks(scaling={"replicas": 1}, generation=generation + 1)
+        await world.reconcile()
+
+
+async def test_an_accident_with_a_predecessors_child_and_one_with_ones_own_are_not_in_a_row(world: World) -> None:
+    await gives_up(world, "ServiceAccount")
+    world.store.remove(MODEL_DEPLOYMENT.kind, world.server.objects[OWNER])
+    world.asks(metadata={"uid": "uid-2"})
+    await gives_up(world, "ServiceAccount")
 
 
 async def test_a_cluster_without_kserve_is_told_and_gets_the_other_children(world: World) -> None:

@@ -117,6 +117,14 @@ async def test_events_move_the_store_and_tell_the_owners(connection: Connection)
     assert store.keys("Pod") == [Key("demo", "a")]
 
 
+async def test_whose_child_becomes_anothers_is_told_too(connection: Connection) -> None:
+    events = [{"type": "MODIFIED", "object": pod("a", "dogs", 12)}]
+    connection.server.faults["GET", "/pods"] = Script([pod("a")], events)
+    async with running(connection, Store()) as (_, told):
+        await until(lambda: len(told) == 3)
+    assert told == [CATS, DOGS, CATS]
+
+
 async def test_an_event_that_is_older_than_what_is_known_is_not_told(connection: Connection) -> None:
     events = [{"type": "MODIFIED", "object": pod("a", version=3)}, {"type": "ADDED", "object": pod("b", "dogs", 11)}]
     connection.server.faults["GET", "/pods"] = Script([pod("a", version=5)], events)

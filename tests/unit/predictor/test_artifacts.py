@@ -3,13 +3,18 @@
 import json
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.unit.predictor.mock_full_disk import fill_the_disk
+from tests.unit.predictor.mock_unreadable_files import forbid
 
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import optimize
-from moorage_predictor.engine import network
+from moorage_predictor.engine import artifacts, network
 from moorage_predictor.engine.backends.eager import Eager
 from moorage_predictor.engine.inspection import Pass
 from moorage_predictor.engine.options import EngineOptions
@@ -113,6 +118,45 @@ def test_a_choice_that_fails_leaves_the_folder_as_it_is_and_makes_none(packaged,
     assert not (tmp_path / "new").exists()
 
 
+def test_of_two_at_once_into_one_folder_the_second_is_refused_before_it_measures(packaged, tmp_path, monkeypatch):
+    refused = []
+    choose = optimize.choose
+
+    def meanwhile(*words):
+        if not refused:
+            with pytest.raises(StartError, match="found another `moor optimize` at work") as caught:
+                optimize.package(settings(packaged), tmp_path / "ready")
+            refused.append(caught)
+        return choose(*words)
+
+    monkeypatch.setattr(optimize, "choose", meanwhile)
+    optimize.package(settings(packaged), tmp_path / "ready")
+    assert refused
+    assert loaded(tmp_path / "ready", tmp_path).describe()["engine"] == "openvino"
+    optimize.package(settings(packaged), tmp_path / "ready")  # the lock is gone
+
+
+@pytest.mark.parametrize("fails", ["model.safetensors", "model.bin"])
+def test_a_disk_that_is_full_leaves_the_folder_as_it_is(packaged, tmp_path, monkeypatch, fails):
+    """Whichever file it is that has no room; and a folder that was made for it goes again."""
+    source = shutil.copytree(packaged, tmp_path / "source")
+    before = contents(packaged)
+    fill_the_disk(monkeypatch, at=fails)
+    for target in (packaged, tmp_path / "new"):
+        with pytest.raises(StartError, match=r"expected a folder to write into: .*No space left on device"):
+            optimize.package(settings(source), target)
+    assert contents(packaged) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_process_has_left_goes(packaged):
+    (packaged / ".moorage-optimize-x").mkdir()
+    (packaged / ".moorage-optimize-x" / "model.safetensors").write_bytes(b"a part")
+    before = set(contents(packaged)) - {".moorage-optimize-x/model.safetensors"}
+    optimize.package(settings(packaged), packaged)
+    assert set(contents(packaged)) == before
+
+
 def test_a_new_version_of_the_same_model_takes_the_place_of_the_one_before(packaged, tmp_path):
     optimize.package(settings(packaged), packaged)
     assert loaded(packaged, tmp_path).describe()["engine"] == "openvino"
@@ -151,6 +195,66 @@ def test_a_damaged_artifact_is_not_used(packaged, tmp_path):
     with (packaged / "engine" / "openvino-fp32" / "model.bin").open("r+b") as file:
         file.write(b"damaged")
     assert isinstance(loaded(packaged, tmp_path).backend, Eager)
+
+
+def warnings(caplog):
+    return [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("part", ["engine", "engine/engine.json", "engine/openvino-fp32/model.bin"])
+def test_an_artifact_of_another_users_is_not_used_and_told_once(packaged, tmp_path, monkeypatch, caplog, part):
+    forbid(monkeypatch, packaged / part)
+    found = loaded(packaged, tmp_path)
+    assert found.backend.describe() == {"engine": "eager", "precision": "fp32", "device": "cpu"}
+    (told,) = warnings(caplog)
+    assert told.getMessage() == "an engine artifact is not used"
+    assert "Permission denied" in told.reason
+
+
+def test_a_cache_of_another_users_is_not_used_and_told_once(model_dir, tmp_path, monkeypatch, caplog):
+    def choose(weights, folder, cancelled):
+        optimize.choose(settings(weights), weights, folder)
+
+    loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino")
+    caplog.clear()
+    forbid(monkeypatch, tmp_path / "cache")
+    found = loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino")
+    assert found.describe()["engine"] == "eager"
+    (told,) = warnings(caplog)
+    assert told.getMessage() == "no engine could be chosen: served in fp32"
+    assert "Permission denied" in told.reason
+
+
+def test_a_choice_that_lacked_room_for_a_candidate_is_used_and_made_again_at_the_next_start(model_dir, tmp_path):
+    calls = []
+
+    def choose(weights, folder, cancelled):
+        calls.append(folder)
+        optimize.choose(settings(weights), weights, folder)
+        if len(calls) == 1:
+            record = json.loads((folder / "engine.json").read_text())
+            record["candidates"][0] |= {"state": "dropped", "reason": "No space left on device", "untried": True}
+            (folder / "engine.json").write_text(json.dumps(record))
+
+    for made in (1, 2, 2):
+        found = loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino")
+        assert found.describe()["engine"] == "openvino"
+        assert len(calls) == made
+
+
+def test_a_cached_record_that_cannot_be_read_is_made_anew(model_dir, tmp_path):
+    calls = []
+
+    def choose(weights, folder, cancelled):
+        calls.append(folder)
+        optimize.choose(settings(weights), weights, folder)
+
+    loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino")
+    (record,) = (tmp_path / "cache").rglob("engine.json")
+    record.unlink()
+    record.mkdir()
+    assert loaded(model_dir, tmp_path / "cache", choose=choose, engine="openvino").describe()["engine"] == "openvino"
+    assert len(calls) == 2
 
 
 def test_an_artifact_does_not_stand_for_another_precision(packaged, tmp_path):
@@ -221,3 +325,20 @@ def test_without_a_compiler_the_network_is_served_by_torch_as_it_is(model_dir, t
     found = loaded(model_dir, tmp_path, engine="compile")
     assert found.describe()["engine"] == "eager"
     assert "not compiled: served by torch's own operators" in caplog.text
+
+
+def test_who_waits_for_another_process_to_fill_the_cache_says_so(tmp_path, caplog):
+    key, options = SimpleNamespace(model_dump=dict), EngineOptions(cache_dir=tmp_path)
+
+    def fill():
+        with artifacts.filling_cache(key, options):
+            pass
+
+    with ThreadPoolExecutor(1) as threads, caplog.at_level("INFO"):
+        with artifacts.filling_cache(key, options):
+            second = threads.submit(fill)
+            while not caplog.records:
+                assert not second.done()
+                time.sleep(0.01)
+        second.result(10)
+    assert caplog.messages == ["another process chooses an engine for this model; it is waited for"]

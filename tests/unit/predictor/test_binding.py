@@ -1,6 +1,7 @@
 """What a server says when it cannot listen."""
 
 import errno
+import gc
 import socket
 
 import pytest
@@ -40,3 +41,10 @@ def test_a_port_that_the_user_may_not_take_is_not_called_taken():
 def test_an_error_without_a_number_leaves_both_reasons_open():
     said = str(binding.not_bound("127.0.0.1", 80, "--grpc-port", RuntimeError("Failed to bind")))
     assert "the port is taken or not allowed; choose another with --grpc-port" in said
+
+
+@pytest.mark.filterwarnings("error")  # ResourceWarning, of a socket that nobody closed
+def test_a_socket_that_cannot_share_its_port_is_closed():
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        binding.share("127.0.0.1", taken.getsockname()[1])
+    gc.collect()

@@ -1,5 +1,7 @@
 """Which engine is chosen: the fastest that answers as float32 does, within the time there is."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,54 @@ def test_an_engine_that_fails_is_dropped_with_the_reason_and_the_others_go_on(mo
     chosen, judged = run(module, tmp_path, Engine(module, fault=fault))
     assert (chosen.engine, chosen.precision) == ("eager", "fp32")
     assert {judged["openvino", kind].reason for kind in ("bf16", "int8", "fp32")} == {reason}
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/cache/model.bin")
+
+
+@pytest.mark.parametrize(
+    ("fault", "untried"),
+    [
+        (FULL, True),
+        (caused(RuntimeError("the exporter failed"), FULL), True),
+        (RuntimeError("Check 'stream' failed: No space left on device"), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (MemoryError(), True),
+        (FileNotFoundError(errno.ENOENT, "No such file", "g++"), False),
+        (RuntimeError("no such operator"), False),
+        (Unavailable("openvino is not installed"), False),
+    ],
+)
+def test_what_was_wrong_with_the_machine_says_nothing_about_a_candidate(module, tmp_path, fault, untried):
+    _, judged = run(module, tmp_path, Engine(module, fault=fault))
+    assert {judged["openvino", kind].untried for kind in ("bf16", "int8", "fp32")} == {untried}
+
+
+def test_an_engine_that_does_not_say_that_the_disk_is_full_is_found_out(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "_ROOM_BYTES", float("inf"))
+    for engine in (Engine(module, fault=RuntimeError("iostream error")), Engine(module, wrong=range(50))):
+        _, judged = run(module, tmp_path, engine, precision="int8")
+        assert judged["openvino", "int8"].untried
+        assert judged["openvino", "int8"].reason.startswith("no room is left on the disk: ")
+
+
+def test_what_a_dropped_candidate_has_written_makes_room_for_the_next(module, tmp_path):
+    there = []
+
+    class Full(Engine):
+        def export(self, module, example, folder, kind, fitting):
+            there.append(sorted(each.name for each in tmp_path.iterdir()))
+            (folder / "model").write_bytes(b"x" * 8)
+            raise FULL
+
+    run(module, tmp_path, Full(module))
+    assert there == [["openvino-bf16"], ["openvino-int8"], ["openvino-fp32"]]
 
 
 def test_nothing_is_begun_that_would_not_be_done_within_the_budget(module, tmp_path):

@@ -54,6 +54,7 @@ def test_a_class_is_found_in_a_file_and_in_a_module(file, monkeypatch):
         ("1/0", "Own", "cannot be imported: ZeroDivisionError: division by zero"),
         ("def", "Own", "cannot be imported: SyntaxError: "),
         ("import sys\nsys.exit(2)", "Own", "cannot be imported: SystemExit: 2"),
+        ("class Panic(BaseException): pass\nraise Panic(3)", "Own", "cannot be imported: Panic: 3"),
         ("import not_there_at_all", "Own", "ModuleNotFoundError: No module named 'not_there_at_all'"),
     ],
 )
@@ -188,6 +189,7 @@ def test_v1_instances_come_as_one_array_and_leave_as_the_first_outputs_rows(inst
         ({"inputs": [1]}, r"the body: expected instances \(a list of rows\)"),
         ({"instances": [[1], [2, 3]]}, "instances: expected rows of equal length"),
         ({"instances": [{"a": 1}]}, "instances: expected rows of numbers or of strings"),
+        ({"instances": [[1.5, 1e308]]}, r"instances: expected numbers within float32's range"),
         ({"instances": [None]}, "instances: expected rows of numbers or of strings"),
     ],
 )

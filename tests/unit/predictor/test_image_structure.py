@@ -16,7 +16,7 @@ TILE_WIDTH, TILE_LENGTH = 322, 323
 
 
 def opened(data):
-    images.harden_pillow()
+    images.harden_pillow(4096)
     with images.opened(data, name="image 0", max_bytes=10 << 20, max_side=4096) as image:
         return image.size
 

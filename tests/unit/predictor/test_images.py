@@ -13,7 +13,7 @@ from moorage_predictor.tasks.image_classification import images
 
 
 def decode(data, max_bytes=10 << 20, max_side=4096):
-    images.harden_pillow()
+    images.harden_pillow(max_side)
     with images.opened(data, name="image 0", max_bytes=max_bytes, max_side=max_side) as image:
         return images.upright(image, name="image 0")
 
@@ -64,6 +64,26 @@ def test_the_largest_allowed_size_passes_the_header_check(encode):
     assert decode(encode(Image.new("L", (4096, 16)))).size == (4096, 16)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_the_models_own_limit_decides_where_it_is_wider_than_pillows(encode, monkeypatch, format):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    data = encode(Image.new("RGB", (40, 40)), format)
+    with pytest.raises(ImageInvalid, match="expected at most 39x39 pixels"):
+        decode(data, max_side=39)
+    assert decode(data, max_side=40).size == (40, 40)
+
+
+def test_a_tile_may_be_as_large_as_tiles_around_the_largest_picture_are(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    images.harden_pillow(33)
+    assert Image.MAX_IMAGE_PIXELS == 48 * 48
+
+
+def test_a_narrower_limit_leaves_pillows_as_it_is(encode):
+    decode(encode(Image.new("RGB", (4, 4))), max_side=4)
+    assert Image.MAX_IMAGE_PIXELS > 80_000_000
+
+
 def test_more_bytes_than_allowed_are_refused():
     with pytest.raises(PayloadTooLarge, match="image 0: expected at most 100 bytes, found 101"):
         decode(b"x" * 101, max_bytes=100)
@@ -87,8 +107,56 @@ def test_sixteen_bit_grey_keeps_its_upper_eight_bits(encode):
     assert np.asarray(image)[..., 0].tolist() == [[0, 0, 1], [64, 128, 255]]
 
 
+def grey_tiff(values, bits=16, photometric=1, signed=False, order="<"):
+    """Without compression; of 12 bits two values share three bytes."""
+    height, width = values.shape
+    if bits == 12:
+        one, other = values.reshape(-1, 2).T.astype(int)
+        pixels = np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], axis=1).astype(np.uint8).tobytes()
+    else:
+        pixels = values.astype(f"{order}u2").tobytes()
+    fields = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 0,
+        277: 1,
+        278: height,
+        279: len(pixels),
+    }
+    fields[339] = 2 if signed else 1
+    fields[273] = 8 + 2 + 12 * len(fields) + 4
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(fields))
+    entries = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in fields.items()]
+    return start + b"".join(entries) + bytes(4) + pixels
+
+
+def test_twelve_bit_grey_keeps_its_upper_eight_bits():
+    values = np.array([[0, 15, 16], [1 << 10, 1 << 11, 4095]])
+    image = decode(grey_tiff(values.reshape(1, 6), bits=12))
+    assert np.asarray(image)[..., 0].tolist() == [[0, 0, 1, 64, 128, 255]]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_tiff_is_the_same_in_both_byte_orders(order):
+    image = decode(grey_tiff(np.array([[0, 1 << 14], [1 << 15, 65535]]), order=order))
+    assert np.asarray(image)[..., 0].tolist() == [[0, 64], [128, 255]]
+
+
+def test_sixteen_bit_grey_in_which_zero_is_white_is_no_negative():
+    image = decode(grey_tiff(np.array([[0, 1 << 14], [1 << 15, 65535]]), photometric=0))
+    assert np.asarray(image)[..., 0].tolist() == [[255, 191], [127, 0]]
+
+
+def test_signed_pixels_are_refused():
+    with pytest.raises(ImageInvalid, match="without a sign, found signed"):
+        decode(grey_tiff(np.array([[0, 1]]), signed=True))
+
+
 def test_float_pixels_are_refused(encode):
-    with pytest.raises(ImageInvalid, match="32-bit pixels"):
+    with pytest.raises(ImageInvalid, match="found signed, 32-bit or float ones"):
         decode(encode(Image.new("F", (2, 2)), "TIFF"))
 
 

@@ -1,6 +1,7 @@
 """Where a model's own code runs: quick functions on the loop, others in their thread."""
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 
@@ -146,19 +147,26 @@ async def test_coroutines_run_in_a_loop_of_their_own_and_end_with_their_caller()
     loop.close()
 
 
-async def test_code_that_wants_to_end_the_process_ends_its_request_alone(lane):
+class Panic(BaseException):
+    """What an extension in Rust raises where it would have ended the process."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, Panic, asyncio.CancelledError, concurrent.futures.CancelledError])
+async def test_code_that_wants_to_end_the_process_or_raises_what_no_future_takes_ends_its_request_alone(lane, error):
     def leave():
-        raise SystemExit(3)
+        raise error
 
     async def leave_later():
-        raise SystemExit(3)
+        raise error
 
     loop = ModelLoop("cats")
     for lane.inline in (False, True):
-        with pytest.raises(RuntimeError, match="the model's code raised SystemExit"):
+        with pytest.raises(RuntimeError, match=f"the model's code raised {error.__name__}"):
             await lane.run(leave)
-    with pytest.raises(RuntimeError, match="the model's code raised SystemExit"):
+    with pytest.raises(RuntimeError, match=f"the model's code raised {error.__name__}"):
         await loop.run(leave_later())
+    with pytest.raises(RuntimeError, match=f"the model's code raised {error.__name__}"):
+        await asyncio.wait_for(apart(leave, "load"), 10)
     assert await loop.run(asyncio.sleep(0, "still here")) == "still here"
     loop.close()
 

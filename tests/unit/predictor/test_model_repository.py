@@ -326,6 +326,50 @@ async def test_what_a_caller_unloaded_stays_away_until_it_is_loaded(folder):
     assert [await folder.ask("cats"), await folder.ask("cats", "1")] == ["cats/2", "cats/1"]
 
 
+@pytest.mark.parametrize("preload", [(), ("cats",)])
+async def test_a_version_that_comes_to_an_unloaded_model_stays_away_as_well(folder, preload):
+    folder.put("cats", "1")
+    folder.open(preload=preload)
+    await folder.ask("cats")
+    await folder.client.post("/v2/repository/models/cats/unload")
+    folder.put("cats", "2")
+    await folder.look_twice()
+    assert folder.index() == {"cats/1": "UNAVAILABLE", "cats/2": "UNAVAILABLE"}
+    assert [await folder.ask("cats"), await folder.ask("cats", "2")] == ["NOT_FOUND", "NOT_FOUND"]
+    assert folder.loaded == ["cats/1"]
+    assert await folder.repository.is_ready()
+    await folder.client.post("/v2/repository/models/cats/load")
+    assert [await folder.ask("cats"), await folder.ask("cats", "1")] == ["cats/2", "cats/1"]
+    folder.put("cats", "3")
+    await folder.look_twice()
+    assert await folder.ask("cats") == "cats/3"
+
+
+async def test_an_unloaded_model_stays_away_when_its_folder_goes_and_comes_back(folder):
+    folder.put("cats", "1")
+    folder.put("dogs", "1")
+    folder.open()
+    await folder.client.post("/v2/repository/models/cats/unload")
+    folder.remove("cats", "1")
+    await folder.look_twice()
+    folder.put("cats", "1")
+    await folder.look_twice()
+    assert [await folder.ask("cats"), await folder.ask("dogs")] == ["NOT_FOUND", "dogs/1"]
+
+
+async def test_a_broken_version_that_was_unloaded_stays_away_when_its_files_change(folder):
+    folder.put("cats", "1", text="broken")
+    folder.open()
+    assert await folder.ask("cats") == "MODEL_LOAD_FAILED"
+    await folder.client.post("/v2/repository/models/cats/unload")
+    folder.put("cats", "1", text="mended weights")
+    await folder.look_twice()
+    assert await folder.ask("cats") == "MODEL_LOAD_FAILED"
+    assert folder.loaded == ["cats/1"]  # it was not tried again
+    await folder.repository.load("cats")
+    assert await folder.ask("cats") == "cats/1"
+
+
 async def test_the_newest_stays_the_newest_when_it_had_to_make_room(folder):
     folder.put("cats", "1", "2")
     folder.put("dogs", "1")

@@ -231,6 +231,7 @@ def test_traces_go_where_the_option_or_the_standard_variables_say(option, env, e
         ("authorization=Bearer%20a%3Db\n", {"authorization": "Bearer a=b"}),
         ("X-Team = sea , api-key=a=b==", {"x-team": "sea", "api-key": "a=b=="}),
         ("empty=", {"empty": ""}),
+        ("a=1,\n", {"a": "1"}),
     ],
 )
 def test_a_collectors_headers_are_written_as_the_standard_variable_is(tmp_path, text, expected):
@@ -246,7 +247,8 @@ def test_a_collectors_headers_are_written_as_the_standard_variable_is(tmp_path, 
     [
         (None, "cannot be read: No such file or directory"),
         (b"\xff\xfe", "cannot be read: no text"),
-        (b"", "something else in part 1"),
+        (b"", "found nothing"),
+        (b" ,", "found nothing"),
         (b"a=1,s3cret", "something else in part 2"),
         (b"a=1%0d%0ahost: s3cret", "something else in part 1"),
         (b"s3 cret=1", "something else in part 1"),
@@ -260,3 +262,12 @@ def test_headers_that_are_no_headers_are_refused_at_the_start_without_telling_th
     with pytest.raises(StartError, match=f"--otel-headers-file: {file}: .*{why}") as told:
         collector.headers(settings)
     assert "cret" not in str(told.value)
+
+
+def test_a_pipe_of_headers_is_refused_at_the_start(tmp_path):
+    os.mkfifo(tmp_path / "headers")
+    settings = PredictorSettings(
+        task="image-classification", model_dir="m", otel_headers_file=str(tmp_path / "headers")
+    )
+    with pytest.raises(StartError, match=r"--otel-headers-file: .*: cannot be read: not a regular file"):
+        collector.headers(settings)

@@ -1,6 +1,7 @@
 """One model's hooks: in order, off the server's event loop, with their errors translated."""
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 from contextvars import ContextVar
@@ -341,3 +342,26 @@ async def test_a_call_that_requests_share_is_in_the_context_of_none():
     await asyncio.gather(*(traced(pipeline, f"caller {number}") for number in range(4)))
     await pipeline.retire()
     assert model.seen == [("nobody", 4)]
+
+
+class Panicking(Asking):
+    """With a row that makes it raise what is no `Exception`."""
+
+    error: type[BaseException] = GeneratorExit
+
+    def predict(self, payload, headers=None):
+        if [0] in payload["instances"]:
+            raise self.error
+        return super().predict(payload, headers)
+
+
+@pytest.mark.parametrize("error", [GeneratorExit, SystemExit, concurrent.futures.CancelledError])
+async def test_a_row_on_which_the_models_code_panics_fails_alone(error):
+    model = Panicking()
+    model.error = error
+    pipeline = Pipeline(model, BatchLimits(8, 100))
+    asked = (pipeline.predict({"instances": [[row]]}, {}) for row in (1, 0, 2))
+    one, poison, two = await asyncio.gather(*asked, return_exceptions=True)
+    await pipeline.retire()
+    assert (one, two) == (({"predictions": [[1]]}, {}), ({"predictions": [[2]]}, {}))
+    assert isinstance(poison, ModelFault)

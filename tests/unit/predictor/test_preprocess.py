@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 from timm.data import create_transform
 
@@ -23,6 +24,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
         {"crop_pct": 0.9, "interpolation": "nearest", "crop_mode": "border"},
         {"crop_pct": 1.0, "interpolation": "bicubic", "crop_mode": "border", "input_size": (3, 128, 192)},
         {"crop_pct": 0.875, "interpolation": "bilinear", "input_size": (3, 192, 128)},
+        {"crop_pct": 1.15, "interpolation": "bicubic"},
     ],
     ids=lambda config: f"{config.get('crop_mode', 'center')}-{config['interpolation']}-{config['crop_pct']}",
 )
@@ -47,6 +49,14 @@ def test_odd_sizes_equal_timms_too(size, crop_mode):
     ours = Preprocess(DataConfig(**full))(image)
     assert ours.shape == (3, 64, 64)
     assert theirs is None or np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_the_bounds_of_a_config_leave_room_for_all_of_timms():
+    configs = [timm.get_pretrained_cfg(name) for name in timm.list_pretrained()]
+    assert len(configs) > 1000
+    for config in configs:
+        stated = {name: getattr(config, name) for name in ("mean", "std", "crop_pct")}
+        DataConfig(**{**stated, "input_size": (3, 224, 224), "interpolation": "bicubic"})
 
 
 def test_a_picture_that_would_grow_out_of_bounds_is_refused():

@@ -18,7 +18,7 @@ from moorage.api.oip import open_inference_pb2 as pb
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor.metrics import Metrics
 from moorage_predictor.wire.grpc import create_server
-from moorage_predictor.wire.grpc_guard import _frame, _string
+from moorage_predictor.wire.grpc_frames import frame, string
 from moorage_predictor.wire.rate_limits import Limits
 
 Ask = Callable[..., Any]
@@ -140,12 +140,12 @@ async def _swallow(address: str, source: str) -> None:
         *((b":authority", b"x"), (b"te", b"trailers"), (b"content-type", b"application/grpc")),
         *((b"x-moorage-peer", b"203.0.113.7"), (b"x-moorage-peer", b"203.0.113.7 " + b"0" * 32)),
     ]
-    block = b"".join(b"\0" + _string(name) + _string(value) for name, value in said)
-    swallowed = len(b"\0" + _string(b"x-moorage-peer") + _string(vouched(source).encode()))
-    block += b"\0" + _string(b"x-junk") + bytes([0x80 | swallowed])
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"")
+    block = b"".join(b"\0" + string(name) + string(value) for name, value in said)
+    swallowed = len(b"\0" + string(b"x-moorage-peer") + string(vouched(source).encode()))
+    block += b"\0" + string(b"x-junk") + bytes([0x80 | swallowed])
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
     reader, writer = await asyncio.open_connection(*address.split(":"), local_addr=(source, 0))
-    writer.write(preface + _frame(1, 4, 1, block) + _frame(0, 1, 1, bytes(5)))
+    writer.write(preface + frame(1, 4, 1, block) + frame(0, 1, 1, bytes(5)))
     try:
         async with asyncio.timeout(0.3):
             while await reader.read(65536):

@@ -258,7 +258,7 @@ async def test_a_full_queue_refuses_before_it_decodes(make, network):
     stages = make(cores=1, size=1, queue=1)
     network.open.clear()
     inside = [asyncio.ensure_future(stages.classify(images(number))) for number in (1, 2)]
-    await until(lambda: stages.batcher.waiting == 1)
+    await until(lambda: network.batches and stages._inside == 2)
     with pytest.raises(Overloaded):
         await stages.classify(lambda: pytest.fail("decoded"))
     network.open.set()
@@ -298,7 +298,7 @@ LOOKED = Asked(attention=Attention())
 
 @pytest.fixture
 def looking(make, network):
-    stages = make()
+    stages = make(cores=4)  # further images are decoded while passes are held up
     stages._classifier.inspect = Looking(network)
     stages._attention = Room(30)
     return stages

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -13,7 +14,9 @@ import uvicorn
 import uvloop
 from cryptography.hazmat.primitives import serialization
 from tests.control_plane.pki import Authority, KeyPair
+from tests.unit.mock_hanging_mount import MockHangingMount
 
+from moorage.api import apart
 from moorage.api.exit_codes import ExitCode
 from moorage.api.limits import RequestLimits
 from moorage.api.predictor import PredictorSettings
@@ -99,7 +102,7 @@ async def test_a_secret_that_changes_is_taken_up(tmp_path: Path, authority: Auth
     assert context is not certificates.current.context
 
 
-@pytest.mark.parametrize("how", ["half", "mismatch", "gone"])
+@pytest.mark.parametrize("how", ["half", "mismatch", "gone", "pipe"])
 async def test_a_new_pair_that_is_no_good_leaves_the_old_one_and_is_told_once(
     how: str, tmp_path: Path, authority: Authority, pair: KeyPair, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,12 +117,15 @@ async def test_a_new_pair_that_is_no_good_leaves_the_old_one_and_is_told_once(
         certificate.write_bytes(following.certificate_path.read_bytes())
     else:
         key.unlink()
+    if how == "pipe":
+        os.mkfifo(key)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             certificates.renew()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert name_of(await shown(certificates, authority)) == "first"
     certificate.write_bytes(following.certificate_path.read_bytes())
+    key.unlink(missing_ok=True)
     key.write_bytes(following.key_path.read_bytes())
     certificates.renew()
     assert name_of(await shown(certificates, authority)) == "second"
@@ -148,12 +154,48 @@ def test_a_certificate_that_could_not_be_read_once_is_taken_up_at_the_next_look(
     assert certificates.current is not before
 
 
+async def test_files_whose_mount_hangs_are_read_by_one_thread_and_taken_up_when_it_answers(
+    tmp_path: Path,
+    authority: Authority,
+    pair: KeyPair,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tls, "_LOOK_S", 0.0)
+    monkeypatch.setattr(apart, "HANGS_S", 0.0)
+    certificates = Certificates(settings(*put(tmp_path / "mount", pair)))
+    put(tmp_path / "mount", authority.server("next", "second"))
+    mount = MockHangingMount(tmp_path / "mount", monkeypatch)
+    mount.hang()
+    watching = asyncio.create_task(certificates.watch())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not caplog.records:
+                await asyncio.sleep(0.01)
+        assert mount.waiting == 1
+        assert name_of(await shown(certificates, authority)) == "first"
+        assert [record.message for record in caplog.records] == [
+            "the certificate is not read: its file does not answer; the last one is still used"
+        ]
+        monkeypatch.setattr(apart, "HANGS_S", 60.0)
+        mount.answer()
+        async with asyncio.timeout(PATIENCE_S):
+            while name_of(await shown(certificates, authority)) != "second":
+                await asyncio.sleep(0.01)
+    finally:
+        mount.answer()
+        watching.cancel()
+
+
 def damaged(how: str, tmp_path: Path, authority: Authority, pair: KeyPair) -> PredictorSettings:
     certificate, key, other = pair.certificate_path, pair.key_path, tmp_path / "other.pem"
     if how == "no certificate":
         return settings(tmp_path / "none.pem", key)
     if how == "no key":
         return settings(certificate, tmp_path / "none.pem")
+    if how == "pipe":
+        os.mkfifo(other)
+        return settings(certificate, other)
     if how == "swapped":
         return settings(key, certificate)
     if how == "another's key":
@@ -174,6 +216,7 @@ def damaged(how: str, tmp_path: Path, authority: Authority, pair: KeyPair) -> Pr
     ("how", "words"),
     [
         ("no certificate", ("--tls-cert-file: ", "none.pem", "No such file")),
+        ("pipe", ("--tls-key-file: ", "not a regular file")),
         ("no key", ("--tls-key-file: ", "none.pem", "No such file")),
         ("swapped", ("--tls-cert-file: ", "expected a certificate in PEM")),
         ("another's key", ("--tls-key-file: ", "expected the key of the first certificate")),

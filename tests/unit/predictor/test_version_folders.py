@@ -57,6 +57,8 @@ def test_what_does_not_fit_is_left_out_with_the_reason(root, tmp_path):
     version(root, ".hidden", "1")
     version(root, "cats", ".copying")
     (root / "cats" / "dangling").symlink_to(root / "nothing")
+    for loop in (root / "loop", root / "cats" / "loop", version(root, "cats", "5") / "loop.txt"):
+        loop.symlink_to(loop.name)
     found = scan(root)
     assert {name: list(versions) for name, versions in found.versions.items()} == {"cats": ["1"]}
     expected = "expected a name of letters, digits, '.', '_' and '-', 63 at most"
@@ -66,6 +68,9 @@ def test_what_does_not_fit_is_left_out_with_the_reason(root, tmp_path):
         "cats/readme.txt": "expected a folder",
         "cats/empty": "no files in it",
         "archive.tar.gz": "expected a folder",
+        "loop": "loop is a link that leads to itself",
+        "cats/loop": "loop is a link that leads to itself",
+        "cats/5": "loop.txt is a link that leads to itself",
         "cats/linked": "a link that leaves the folder of models",
         "linked": "a link that leaves the folder of models",
         "cats/3": "config.json is a link that leaves the folder of models",

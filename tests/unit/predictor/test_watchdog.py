@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from moorage.api.exit_codes import ExitCode
 from moorage_predictor import watchdog
 from moorage_predictor.batching import BatchLimits
 from moorage_predictor.errors import DeadlineExceeded
-from moorage_predictor.watchdog import Heartbeat, until_hung
+from moorage_predictor.watchdog import Heartbeat, LoopWatch, until_hung
 from moorage_predictor.wire.pipeline import Pipeline
 from moorage_predictor.worker import HoldBack
 
@@ -181,3 +182,46 @@ def test_what_a_parent_says_is_read_as_it_was_meant_and_other_lines_are_not():
         assert HoldBack.from_line(word.line()) == word
     for line in ("", "hold", '{"hold_back":', '{"progress": 1}'):
         assert HoldBack.from_line(line) is None
+
+
+class Ended:
+    """What a process is ended with, once."""
+
+    def __init__(self):
+        self.event = threading.Event()
+
+    def __call__(self, code, reason):
+        self.code, self.reason = code, reason
+        self.event.set()
+
+
+def watched(pipeline, ended, forward_limit_s, stop_limit_s=60.0):
+    watch = LoopWatch(lambda: [("cats", pipeline)], forward_limit_s, stop_limit_s, ended)
+    watch.start()
+    return watch
+
+
+def test_a_call_that_hangs_on_the_event_loop_ends_the_process_from_a_thread(model):
+    pipeline, ended = Pipeline(model), Ended()
+    watched(pipeline, ended, 0.1)
+    pipeline.lane.here_since = time.perf_counter()
+    assert ended.event.wait(10)
+    assert ended.code == ExitCode.INTERNAL
+    assert ended.reason.startswith("the model cats has answered nothing for ")
+
+
+def test_a_call_on_the_event_loop_may_take_for_ever_where_that_is_wanted(model):
+    pipeline, ended = Pipeline(model), Ended()
+    watched(pipeline, ended, 0)
+    pipeline.lane.here_since = time.perf_counter() - 1e6
+    assert not ended.event.wait(0.2)
+
+
+def test_a_process_told_to_stop_that_does_not_is_ended_as_one_that_left_requests(model):
+    pipeline, ended = Pipeline(model), Ended()
+    watch = watched(pipeline, ended, 60, stop_limit_s=0.1)
+    assert not ended.event.wait(0.3)
+    watch.told_to_stop()
+    assert ended.event.wait(10)
+    assert ended.code == ExitCode.UNFINISHED
+    assert ended.reason == "not at an end 0.1 s after it was told to stop"

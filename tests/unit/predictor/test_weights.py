@@ -113,6 +113,29 @@ def test_weights_stored_in_another_type_become_the_modules(state, tmp_path, dtyp
     assert module.bn1.num_batches_tracked.dtype == torch.int64
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_stored_in_eight_bits_become_the_modules(state, tmp_path, dtype):
+    stored = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    module = filled(stored, tmp_path)
+    assert module.fc.weight.dtype == torch.float32
+    assert torch.equal(module.fc.weight, stored["fc.weight"].float())
+
+
+def test_nan_in_eight_bits_is_refused(state, tmp_path):
+    state["fc.bias"][0] = float("nan")
+    with pytest.raises(LoadFailed, match=r"fc\.bias contains NaN"):
+        filled({**state, "fc.bias": state["fc.bias"].to(torch.float8_e4m3fn)}, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float4_e2m1fn_x2])
+def test_a_type_that_is_no_weights_is_named(state, tmp_path, dtype):
+    bias = torch.zeros(20, dtype=torch.uint8).view(dtype) if "float4" in str(dtype) else torch.zeros(10, dtype=dtype)
+    with pytest.raises(
+        LoadFailed, match=r"fc\.bias: expected numbers of a type like float32, .*found (complex64|float4)"
+    ):
+        filled({**state, "fc.bias": bias}, tmp_path)
+
+
 def test_counters_that_old_checkpoints_lack_are_zero(state, tmp_path):
     module = filled({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, tmp_path)
     assert module.bn1.num_batches_tracked.item() == 0

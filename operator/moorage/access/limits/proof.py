@@ -18,10 +18,10 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from moorage.access.errors import ConfigurationError
+from moorage.api import regular_file
 from moorage.api.rate_limits import Operation
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Proofs:
             ConfigurationError: it cannot be read, or is too short for a secret.
         """
         try:
-            secret = Path(path).read_bytes().strip()
+            secret = regular_file.read(path).strip()
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
         if len(secret) < _LEAST_SECRET:

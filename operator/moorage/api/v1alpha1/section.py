@@ -14,6 +14,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from moorage.api.label_value import LABEL_VALUE
+
 RULE_ERROR = "moorage_rule"
 
 
@@ -151,9 +153,7 @@ DnsName = Annotated[
 VersionLabel = Annotated[
     str,
     Field(max_length=63),
-    matching(
-        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "expected letters, digits, '.', '_' and '-', for instance 1.2.0"
-    ),
+    matching(LABEL_VALUE, "expected letters, digits, '.', '_' and '-', for instance 1.2.0"),
 ]
 """A label for a version of weights."""
 

@@ -13,7 +13,8 @@ from moorage.api.option_errors import problems
 from moorage.cli import screen
 from moorage.cli.bench import picture, report
 from moorage.cli.bench.measure import FirstRequest, cold_start, floor
-from moorage.cli.files import UserError, one_model_deployment
+from moorage.cli.errors import UserError
+from moorage.cli.files import one_model_deployment
 from moorage.cli.predictor_process import relay
 from moorage.cli.up import SAMPLE_PHOTO
 from moorage.render import local_settings, refusal

@@ -15,7 +15,7 @@ from typing import Final
 
 from moorage.api import ExitCode, LoadProgress, PredictorSettings
 from moorage.api.child import python
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.predictor_process import DIRECTLY, PredictorProcess
 
 STAGES: Final = {

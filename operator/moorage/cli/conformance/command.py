@@ -14,7 +14,7 @@ from moorage.cli.conformance.report import as_json, as_list, as_text
 from moorage.cli.conformance.run import run
 from moorage.cli.conformance.target import Target
 from moorage.cli.conformance.vocabulary import LEVELS, Case, Level
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 FAILED: Final = 1
 """As test programs end; code 1 of other commands is a defect of Moorage, and here one of the server."""

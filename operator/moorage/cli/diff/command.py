@@ -9,7 +9,8 @@ from typer.core import TyperCommand
 from moorage.api import ExitCode
 from moorage.cli.diff.plan import Plan, plan
 from moorage.cli.diff.screen import lines, picture
-from moorage.cli.files import UserError, judged
+from moorage.cli.errors import UserError
+from moorage.cli.files import judged
 from moorage.cli.kube import Body, Kube, KubeError, model_deployment_path, told
 from moorage.cli.render_options import of_arguments
 from moorage.render import RenderSettings

@@ -153,7 +153,12 @@ def _live_children(kube: Kube, namespace: str, name: str) -> dict[tuple[str, str
 def _unlabelled(kube: Kube, manifest: Body) -> Body | None:
     """What has a child's name without being labelled as one: somebody else's, or ours without its label."""
     metadata = manifest["metadata"]
-    return kube.get(_path(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]))
+    try:
+        return kube.get(_path(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]))
+    except KubeError as error:
+        if error.status != 403:  # who may list a kind may perhaps not get one; of the rest tells the apply
+            raise
+        return None
 
 
 def _items(kube: Kube, path: str, selector: str) -> Iterator[Body]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.kube import Body, Kube, KubeError
 from moorage.render import OWNER_LABEL
 

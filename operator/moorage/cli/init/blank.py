@@ -6,7 +6,7 @@ import jinja2
 import yaml
 
 from moorage.api import check
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 
 
 def scaffold(name: str, storage_uri: str, architecture: str | None) -> str:

@@ -7,6 +7,7 @@ Called by `app.py`.
 
 import hashlib
 import shlex
+import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,10 +21,13 @@ from rich.filesize import decimal
 
 from moorage.api import ExitCode, check
 from moorage.cli import screen
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.init import process
 from moorage.cli.init.kinds import Kind
 from moorage.cli.init.process import Made
+
+ROOM = 16 * 1024 * 1024
+"""Bytes: several times what any kind writes."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def init(kind: Kind, folder: Path) -> ExitCode:
     console = screen.console()
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _expect_room(folder.absolute().parent)
         with tempfile.TemporaryDirectory(prefix=f".{kind.word}-", dir=folder.absolute().parent) as scratch:
             whole = Path(scratch)
             models = process.train(kind, whole, console)
@@ -67,6 +72,16 @@ def init(kind: Kind, folder: Path) -> ExitCode:
         raise UserError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
     _tell(console, kind, folder, deployments)
     return ExitCode.OK
+
+
+def _expect_room(place: Path) -> None:
+    """Told now, and not after minutes of training in the words of whichever library has run out of it."""
+    disk = shutil.disk_usage(place)
+    if disk.total and disk.free < ROOM:  # some network file systems say 0 of 0
+        raise UserError(
+            f"{place}: expected room for {decimal(ROOM)}, found {decimal(disk.free)}: make room, or name a FOLDER on another disk",
+            ExitCode.UNAVAILABLE,
+        )
 
 
 def _deploy(made: Made, whole: Path, folder: Path) -> _Deployment:

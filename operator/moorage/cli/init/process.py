@@ -14,7 +14,7 @@ from rich.console import Console
 
 from moorage.api import ExitCode
 from moorage.api.child import python
-from moorage.cli.files import UserError
+from moorage.cli.errors import UserError
 from moorage.cli.init.kinds import Kind
 from moorage.cli.steps import Steps
 
@@ -68,6 +68,8 @@ def train(kind: Kind, folder: Path, console: Console) -> list[Made]:
         if child.poll() is None:
             child.kill()
         child.communicate()
+    if code == ExitCode.UNAVAILABLE:  # it has said why
+        raise UserError("", ExitCode.UNAVAILABLE)
     if code or not models:
         raise UserError(f"moor init {kind.word}: training ended with status {code}", ExitCode.INTERNAL)
     return models

@@ -8,7 +8,6 @@
 Only `predict` is needed; what stands in for the others is in `rows.py`. `setup` has been called by `imported.py`.
 """
 
-import asyncio
 import inspect
 import traceback
 from collections.abc import Callable
@@ -23,8 +22,6 @@ T = TypeVar("T")
 HOOKS: Final = ("decode", "batch", "encode")
 """A class with one of these beside `predict` is served row by row."""
 _LONGEST_WORDS: Final = 300
-_UNRAISED: Final = (SystemExit, KeyboardInterrupt, asyncio.CancelledError)
-"""A hook that wants to end the process or its task ends its request alone."""
 
 
 class HookFailed(ModelFault):
@@ -115,7 +112,7 @@ class Hooks:
             return call()
         except MoorageError:
             raise
-        except (Exception, *_UNRAISED) as error:
+        except BaseException as error:  # a hook that wants to end the process or its task ends its request alone
             raise HookFailed(self._name, hook, place(type(self._own), error)) from error
 
 

@@ -22,9 +22,9 @@ def import_class(task: str) -> type:
     where, _, name = task.rpartition(":")
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_name(where)
-    except MoorageError:
+    except (MoorageError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # its own command line, most likely
+    except BaseException as error:  # its own command line, or a panic of an extension
         raise LoadFailed(f"--task {task}", f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
@@ -76,9 +76,9 @@ def construct(cls: type, model_name: str, folder: Path | None) -> Any:
         if "model_dir" in taken:
             arguments["model_dir"] = path
         made = cls(**arguments)
-    except MoorageError:
+    except (MoorageError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise LoadFailed(f"--task {cls.__name__}", f"cannot be constructed: {type(error).__name__}: {error}") from error
     if callable(setup := getattr(made, "setup", None)):
         _set_up(cls, setup, path)
@@ -90,9 +90,9 @@ def _set_up(cls: type, setup: Callable[..., Any], path: str | None) -> None:
         taken = inspect.signature(setup).parameters
         words = {"device": _device()} if "device" in taken else {}
         setup(*([path] if len(taken) > len(words) else []), **words)
-    except MoorageError:
+    except (MoorageError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         at = f" at {where}" if (where := place(cls, error)) else ""
         raise LoadFailed(f"--task {cls.__name__}", f"setup failed{at}: {type(error).__name__}: {error}") from error
 

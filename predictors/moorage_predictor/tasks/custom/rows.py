@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moorage_predictor.errors import InvalidInput, ModelFault
 
@@ -27,10 +28,23 @@ def array_of(item: Any, name: str) -> Any:
     except ValueError as error:
         raise InvalidInput(f"{name}: expected lists of equal length") from error
     if array.dtype.kind == "f":
-        return array.astype(np.float32)
+        return as_float32(array, name)
     if array.dtype.kind not in "biu":
         raise InvalidInput(f"{name}: expected numbers")
     return array
+
+
+def as_float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """The same numbers.
+
+    Raises:
+        InvalidInput: one is too large.
+    """
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    if np.isinf(narrow).any() and not np.isinf(array).any():
+        raise InvalidInput(f"{name}: expected numbers within float32's range (3.4e38), found a larger one")
+    return narrow
 
 
 def form(row: Any) -> Hashable:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from moorage_predictor.engine.backend import Float32s
 from moorage_predictor.engine.calibration import Calibration
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import LoadFailed
-from moorage_predictor.tasks.image_classification.images import FORMATS
+from moorage_predictor.tasks.image_classification import images
 from moorage_predictor.tasks.image_classification.preprocess import Preprocess
 
 SHIPPED: Final = Path(__file__).parent / "photos"
@@ -72,10 +72,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _read(file: Path) -> Image.Image:
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(file, formats=images.FORMATS) as image:
+            return images.upright(image, name=str(file))
     except Exception as error:  # Pillow raises anything on a damaged file
-        raise LoadFailed(file, f"calibration: not a readable image in one of {', '.join(FORMATS)}") from error
+        raise LoadFailed(file, f"calibration: not a readable image in one of {', '.join(images.FORMATS)}") from error
 
 
 def _crops(photos: Sequence[Image.Image], count: int, generator: np.random.Generator) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""One image file -> the network's input. Called by the classifier, in a decode thread; most of it holds no lock.
+"""One image file -> the network's input. Called by the classifier, in a thread that computes; most of it holds no lock.
 
 header (Pillow, limits) ──> JPEG as photos are ──> jpeg.decode ──> Preprocess.quick ──┐
                         └─> all else ────────────> images.upright ──> Preprocess ─────┴──> float32 [3, h, w]
@@ -35,7 +35,7 @@ class Prepare:
         self._preprocess = Preprocess(config)
         self._max_bytes = max_bytes
         self._max_side = max_side
-        images.harden_pillow()
+        images.harden_pillow(max_side)
 
     def file(self, data: bytes, *, name: str, out: Row | None = None) -> Row:
         """The input [3, height, width], written into `out` if that is given. `name` says in messages which image it is.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moorage_predictor.engine.backends.eager import set_threads
 from moorage_predictor.engine.config import DataConfig
 from moorage_predictor.errors import ImageInvalid
 
@@ -140,8 +141,7 @@ def _interpolated(pixels: NDArray[np.uint8], target: tuple[int, int], mode: str)
     from torch.nn.functional import interpolate
 
     if getattr(_thread, "shall_be_alone", False):
-        torch.set_num_threads(1)
-        _thread.shall_be_alone = False
+        set_threads(1)  # each time: a forward pass in this thread may have had more
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = interpolate(planes, size=target, mode=mode, antialias=True, align_corners=False)
     array: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()

@@ -1,10 +1,10 @@
 """Images of many requests through one classifier, its stages side by side. Called by `wire/model.py`, on the event loop.
 
-    image -> prepare, in a decode thread -> queue -> forward and rank, a batch in a forward thread -> its own request
+    image -> prepare -> queue -> forward and rank, a batch -> its own request
+                └───── in one thread for each core ────┘
 
 A lone image passes all stages in one thread, because handing it over takes longer than one might think, and gets all cores for its
-forward pass. When images abound, several passes run at a time, as `engine.split`
-measured; decode threads are as many as cores, because decoding and forward passes take turns on them anyway.
+forward pass. When images abound, several passes run at a time, as `engine.split` measured, and whatever thread is free decodes.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from moorage_predictor.batching import DEFAULT_PRIORITY, Aside, Batcher, BatchLimits, all_of
 from moorage_predictor.engine import split as splits
+from moorage_predictor.engine.core_threads import CoreThreads
 from moorage_predictor.tasks.image_classification import preprocess
 from moorage_predictor.tasks.image_classification.asked import PLAIN, Asked
 from moorage_predictor.tasks.image_classification.classifier import Classification, ImageClassifier, stacked
@@ -56,8 +57,7 @@ class Stages:
         self._inside = 0
         self._attention = Room()
         self._decoding = 0
-        self._decoders = ThreadPoolExecutor(cores, "decode", preprocess.on_one_core)
-        self._forwards = ThreadPoolExecutor(cores, "forward", preprocess.on_one_core)
+        self._threads = CoreThreads(cores, "compute", preprocess.on_one_core)
         # Always the same thread: in a pool each would have its turn, and find its core's caches without its work.
         self._alone = ThreadPoolExecutor(1, "alone", preprocess.on_one_core)
         self._alone_busy = False
@@ -68,7 +68,7 @@ class Stages:
     async def classify(
         self, images: Callable[[], Images], priority: int = DEFAULT_PRIORITY, asked: Asked = PLAIN
     ) -> Classification:
-        """The best classes of each image, and what else is asked for. `images` is called in a decode thread. Who is cancelled
+        """The best classes of each image, and what else is asked for. `images` is called in one of the threads. Who is cancelled
         is not computed.
 
         Raises:
@@ -158,7 +158,7 @@ class Stages:
         return first(), others
 
     def _decode(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        return self._threads.run(work)
 
     async def _decode_for_company(self, work: Callable[[], T]) -> T:
         """Of a request's first image: the others of it join no batch before all of them are decoded."""
@@ -175,7 +175,7 @@ class Stages:
 
     async def _run(self, payloads: Sequence[Row | Watched], *, alone: bool) -> Sequence[Any]:
         threads = self.split.cores if alone and not self._decoding else self.split.threads
-        return await asyncio.get_running_loop().run_in_executor(self._forwards, self._work, payloads, threads)
+        return await self._threads.run(lambda: self._work(payloads, threads), urgent=True)
 
     def _work(self, rows: Sequence[Any], threads: int) -> list[Classification]:
         if isinstance(rows[0], Watched):  # then all of them are, and want the same
@@ -202,8 +202,7 @@ class Stages:
 
     def close(self) -> None:
         """After the last image."""
-        self._decoders.shutdown(wait=False)
-        self._forwards.shutdown(wait=False)
+        self._threads.close()
         self._alone.shutdown(wait=False)
         # The batcher and this object hold each other until a collection comes by; the weights go at once.
         del self._classifier

@@ -20,7 +20,7 @@ class Pictures:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        files.harden_pillow()
+        files.harden_pillow(limits.max_image_side)
 
     def count(self, inputs: Images) -> int:
         """How many there are.

@@ -6,6 +6,7 @@ parse in plain text. Times are watched by one `Watch` for all connections, so th
 
 import asyncio
 import logging
+import re
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -31,6 +32,20 @@ _WATCH_S: Final = 0.5
 _CHUNK_LINE: Final = 32
 """Bytes that a chunk's own line may take."""
 _LEAST_BYTES_PER_S: Final = 1024
+_MOST_PIPELINED: Final = 64
+"""Requests that may come before the one in work is answered. One read holds thousands, and each takes kilobytes once it is read."""
+_VERSIONS: Final = frozenset(("1.0", "1.1"))
+_HOST: Final = re.compile(
+    rb"""(?: \[ [0-9A-Za-z:.%_~!$&'()*+,;=-]+ \]    # an address of IPv6, or of what comes after it
+         | [0-9A-Za-z.%_~!$&'()*+,;=-]* )          # a name, an address of IPv4, or nothing (RFC 3986, 3.2.2)
+         (?: : [0-9]* )? [ \t]*""",
+    re.VERBOSE,
+)
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
+class _NoFurtherError(Exception):
+    """Ends the parser's work on what has been received: the connection ends with what is in work."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -58,10 +73,17 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether the request in work is the last that is answered here; what follows it is not looked at."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Too many connections get 503 and are closed."""
+        """For one too many the connection closes that has been idle the longest, between two requests; if none is, it gets 503."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.max_connections:
+        if len(self.connections) > self.limits.max_connections and not self._makes_room():
             self._refuse(Overloaded("the server has as many connections as it may; try again"))
+
+    def _makes_room(self) -> bool:
+        connections = cast("set[LimitedProtocol]", self.connections)
+        idle = [each for each in connections if each.timeout_keep_alive_task and not each.transport.is_closing()]
+        if idle:
+            min(idle, key=lambda each: each._since).transport.close()
+        return bool(idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the answer any more: what is not computed yet need not be."""
@@ -78,7 +100,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._ends:
             return
         limits = self.limits
+        begins = self._in_headers and not self._header_bytes
         if self._in_headers:
+            if begins:
+                data = _without_upgrade(data)
             self._header_bytes += len(data)
         elif self._in_body:
             self._between += len(data)
@@ -87,11 +112,15 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._in_headers:
             if self._header_bytes > limits.max_header_bytes:
                 self._refuse_headers()
+            elif begins and self._header_bytes == len(data) and _has_no_version(data):
+                self.send_400_response("")
         elif self._in_body and self._between > limits.max_header_bytes + _CHUNK_LINE * self._chunks:
             self._refuse_headers()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        if self._ends:
+            raise _NoFurtherError
         super().on_message_begin()
         self._since = self.loop.time()
 
@@ -104,6 +133,13 @@ class LimitedProtocol(HttpToolsProtocol):
         """The headers are there: a task begins, unless there are too many of them."""
         if self._ends:
             return
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            self.cycle.keep_alive = False  # that one is still answered, and those before it
+            self._is_last = True
+            return
+        if self.parser.should_upgrade():  # the parser would take its body for another protocol
+            self._refuse(InvalidInput("expected an HTTP/1.1 request without Upgrade, found one, or CONNECT"))
+            return
         limits = self.limits
         self._in_headers = False
         if len(self.headers) > limits.max_headers or (
@@ -113,8 +149,8 @@ class LimitedProtocol(HttpToolsProtocol):
         ):
             self._refuse_headers()
             return
-        if not any(name == b"host" for name, _ in self.headers) and self.parser.get_http_version() == "1.1":
-            self._refuse(InvalidInput("the headers: expected Host, found none"))
+        if fault := self._fault():
+            self._refuse(InvalidInput(fault))
             return
         self._chunks = self._between = self._stretch_bytes = 0
         self._in_body = True
@@ -122,6 +158,23 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.draining:
             self.cycle.keep_alive = False
+
+    def _fault(self) -> str | None:
+        """What RFC 9112 wants refused although it can be read: a proxy may have taken it for another host's, or ended it elsewhere."""
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            return f"expected an HTTP/1.1 request, found HTTP/{version}"
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1:
+            if hosts:
+                return f"the headers: expected Host once, found {len(hosts)}"
+            if version == "1.1":
+                return "the headers: expected Host, found none"
+        elif not _HOST.fullmatch(hosts[0]):
+            return "the headers: expected a host in Host, and perhaps a port, found something else"
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            return "the headers: expected no Transfer-Encoding in HTTP/1.0, found one"
+        return None
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         cycle.__class__ = Cycle  # uvicorn has no setting for it
@@ -158,7 +211,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(InvalidInput("expected an HTTP/1.1 request, found something else"))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: a client that asks for another protocol gets HTTP."""
+        """Nothing: who asks for another protocol has got HTTP, or been refused."""
 
     def drain(self) -> None:
         """The answer that is in work is the connection's last. One that is idle may bring one more request."""
@@ -241,6 +294,23 @@ class LimitedProtocol(HttpToolsProtocol):
         if at_work:
             cycle.disconnected = True
             cycle.message_event.set()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request, which asks for no other protocol: there is none, and the parser would not read its body. A head that
+    comes in parts keeps its header, and is refused."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or data.find(b"pgrade", 0, end) < 0:
+        return data
+    return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]
+
+
+def _has_no_version(data: bytes) -> bool:
+    """Whether this beginning of a request is HTTP/0.9's, which is one line: the parser would wait for its headers."""
+    if data[:1] in (b"\r", b"\n"):  # empty lines before a request count for nothing
+        data = data.lstrip(b"\r\n")
+    end = data.find(b"\n")
+    return end >= 0 and data.find(b" HTTP/", 0, end) < 0
 
 
 def _whole_answer(error: RequestError) -> bytes:

@@ -1,6 +1,7 @@
 """The proof that a call has been counted: for one call, once, for a minute."""
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,6 @@ def test_a_secret_that_is_no_secret_ends_the_start(tmp_path: Path) -> None:
         Proofs.from_file(str(short))
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         Proofs.from_file(str(tmp_path / "none"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="cannot be read: not a regular file"):
+        Proofs.from_file(str(tmp_path / "pipe"))
