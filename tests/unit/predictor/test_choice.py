@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moorage_predictor.engine import choose, judge
+from moorage_predictor.engine import choose, judge, precision
 from moorage_predictor.engine.backend import Unavailable
 from moorage_predictor.engine.calibration import Calibration
 from moorage_predictor.engine.options import EngineOptions
@@ -55,6 +55,13 @@ class Engine:
             if any(np.array_equal(image, CALIBRATION.judging[number]) for number in self._wrong):
                 logits[row] = -logits[row]
         return logits
+
+
+@pytest.fixture(autouse=True)
+def a_cpu_with_every_format(monkeypatch):
+    """What is tried depends on the CPU: without this, a machine that lacks bf16 would have other candidates."""
+    flags = frozenset({"avx512_bf16", "avx512_fp16", "avx512_vnni"})
+    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
 
 
 @pytest.fixture
@@ -161,6 +168,14 @@ def test_nothing_is_begun_that_would_not_be_done_within_the_budget(module, tmp_p
     assert (chosen.engine, chosen.precision) == ("openvino", "bf16")
     assert judged["openvino", "int8"].reason.startswith("no time: 5 s of the budget are left, and it takes about 1")
     assert clock.now <= 30.0
+
+
+def test_a_format_that_the_cpu_lacks_is_not_tried(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset({"avx512_vnni"}))
+    engine = Engine(module)
+    _, judged = run(module, tmp_path, engine)
+    assert judged["openvino", "bf16"].reason.startswith("this CPU computes no bf16 (it has none of avx512_bf16, ")
+    assert sorted(engine.built) == ["fp32", "int8"]
 
 
 def test_what_is_asked_for_by_name_is_built_however_long_it_takes(module, tmp_path):
