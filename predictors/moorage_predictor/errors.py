@@ -7,6 +7,7 @@ an exit code.
     │   ├── LoadFailed             exit 2: what the user gave cannot work
     │   ├── StoreUnavailable       exit 3: the model store does not answer
     │   ├── TlsUnusable            exit 2: a certificate, key or authority that cannot be used
+    │   ├── EngineUntried          exit 3: a machine without the room or the rights to build an engine
     │   ├── PortTaken              exit 3: somebody else listens there
     │   └── ModelHangs             exit 1: a model has answered nothing for too long
     └── RequestError           the request ends, the server lives on
@@ -71,6 +72,13 @@ class TlsUnusable(StartError):
 
 class StoreUnavailable(StartError):
     """The store that should hold the model does not answer."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    retryable = True
+
+
+class EngineUntried(StartError):
+    """`moor optimize` found no room, or not the rights, to build an engine; what it would choose is not final."""
 
     exit_code = ExitCode.UNAVAILABLE
     retryable = True

@@ -27,7 +27,7 @@ from moorage.api.option_errors import problems
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import log
 from moorage_predictor.engine.backend import Unavailable
-from moorage_predictor.errors import StartError
+from moorage_predictor.errors import EngineUntried, StartError
 from moorage_predictor.orphans import die_with_parent
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
     an engine is chosen; files are put in the place of older ones when they are whole: a server may have those mapped.
 
     Raises:
-        StartError: the model cannot be fetched or read, or the folder holds another model, cannot be written, or is being
-            written by another process.
+        StartError: the model cannot be fetched or read, an engine cannot be built for a reason that is the machine's, or the
+            folder holds another model, cannot be written, or is being written by another process.
     """
     from moorage_predictor import storage
     from moorage_predictor.engine import files
@@ -149,6 +149,7 @@ def package(settings: PredictorSettings, target: Path) -> "Record":
             chosen.mkdir()
             try:
                 record = choose(settings, model / weights.name, chosen)
+                _must_be_final(record)
                 with _writing(target):
                     _put(model, chosen, target)
             except BaseException:
@@ -199,6 +200,17 @@ def _must_be_free(target: Path, ours: set[str], suffixes: Sequence[str]) -> None
         raise StartError(
             f"{target}: expected a new folder, or one with an earlier version of this model, found {', '.join(strangers)}: "
             "name another folder, or remove what is in this one"
+        )
+
+
+def _must_be_final(record: "Record") -> None:
+    """A server that chooses for itself makes do with what it can build, and chooses again at its next start. A folder would
+    be served so for ever."""
+    if untried := [one for one in record.candidates if one.untried]:
+        one = untried[0]
+        raise EngineUntried(
+            f"{one.engine} {one.precision}: expected the room and the rights to build it here, found: {one.reason}: make room "
+            "where temporary files go (TMPDIR names another folder), or ask for another --engine; nothing was written"
         )
 
 

@@ -180,8 +180,7 @@ class Chooser:
             return dropped(str(error), untried=self._is_the_machines(error))
         except Exception as error:  # noqa: BLE001 - exporters and compilers raise anything; the others go on
             _log.debug("an engine failed", exc_info=error)
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            return dropped(reason, untried=self._is_the_machines(error))
+            return dropped(_told(error), untried=self._is_the_machines(error))
         return Candidate(
             engine=engine,
             precision=kind,
@@ -262,6 +261,13 @@ def _files(folder: Path) -> Mapping[str, str]:
         for file in folder.rglob("*")
         if file.is_file() and file.name != FILE_NAME
     }
+
+
+def _told(error: Exception) -> str:
+    """One line; a compiler's many words may have the one that matters anywhere."""
+    words = str(error)
+    full = [line for line in words.splitlines() if os.strerror(errno.ENOSPC) in line]
+    return f"{type(error).__name__}: {' '.join((full[0] if full else words).split())[:200]}"
 
 
 def _name(engine: EngineName, kind: Precision) -> str:

@@ -1,5 +1,6 @@
 """A choice that was made before is read, and never one that was made for something else."""
 
+import errno
 import json
 import shutil
 import threading
@@ -12,6 +13,7 @@ import pytest
 from tests.unit.predictor.mock_full_disk import fill_the_disk
 from tests.unit.predictor.mock_unreadable_files import forbid
 
+from moorage.api.exit_codes import ExitCode
 from moorage.api.predictor import PredictorSettings
 from moorage_predictor import optimize
 from moorage_predictor.engine import artifacts, network
@@ -145,6 +147,20 @@ def test_a_disk_that_is_full_leaves_the_folder_as_it_is(packaged, tmp_path, monk
     for target in (packaged, tmp_path / "new"):
         with pytest.raises(StartError, match=r"expected a folder to write into: .*No space left on device"):
             optimize.package(settings(source), target)
+    assert contents(packaged) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_is_full_while_an_engine_is_built_is_told_and_packages_no_fallback(packaged, tmp_path, monkeypatch):
+    def export(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/model.bin")
+
+    before = contents(packaged)
+    monkeypatch.setattr("moorage_predictor.engine.backends.openvino.export", export)
+    for target in (packaged, tmp_path / "new"):
+        with pytest.raises(StartError, match=r"^openvino fp32: .* found: OSError: .* No space left .*TMPDIR") as told:
+            optimize.package(settings(packaged), target)
+        assert told.value.exit_code == ExitCode.UNAVAILABLE
     assert contents(packaged) == before
     assert not (tmp_path / "new").exists()
 

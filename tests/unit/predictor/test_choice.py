@@ -139,6 +139,16 @@ def test_what_was_wrong_with_the_machine_says_nothing_about_a_candidate(module, 
     assert {judged["openvino", kind].untried for kind in ("bf16", "int8", "fp32")} == {untried}
 
 
+def test_of_a_compilers_many_words_the_ones_about_the_disk_are_told(module, tmp_path):
+    words = (
+        "g++ " + "-I/usr/include " * 40 + "\nCannot create temporary file in /tmp/: No space left on device\nstopped"
+    )
+    _, judged = run(module, tmp_path, Engine(module, fault=RuntimeError(words)))
+    assert judged["openvino", "fp32"].reason == (
+        "RuntimeError: Cannot create temporary file in /tmp/: No space left on device"
+    )
+
+
 def test_an_engine_that_does_not_say_that_the_disk_is_full_is_found_out(module, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "_ROOM_BYTES", float("inf"))
     for engine in (Engine(module, fault=RuntimeError("iostream error")), Engine(module, wrong=range(50))):
