@@ -67,8 +67,7 @@ class Guard:
         self._server = server
         self.limits = limits
         self._share_port = share_port
-        self._folder = tempfile.mkdtemp(prefix="grpc-")
-        self.path = str(Path(self._folder) / "socket")
+        self._folder = self.path = ""
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -96,6 +95,8 @@ class Guard:
             raise RuntimeError(f"cannot bind {address}") from error
         listener.setblocking(False)
         self._listener = listener
+        self._folder = tempfile.mkdtemp(prefix="grpc-")
+        self.path = str(Path(self._folder) / "socket")
         self._server.add_insecure_port(f"unix:{self.path}")
         bound: int = listener.getsockname()[1]
         return bound
