@@ -27,6 +27,7 @@ from moorage_predictor import BEGAN, log
 from moorage_predictor.contained import contained
 from moorage_predictor.errors import ModelHangs, StartError
 from moorage_predictor.orphans import wait_for_end_of_parent
+from moorage_predictor.scratch import scratch
 from moorage_predictor.watchdog import Heartbeat, LoopWatch, until_hung
 from moorage_predictor.wire import binding
 from moorage_predictor.wire.rate_limits import counting_for_workers
@@ -99,7 +100,7 @@ class _Runtime:
 
         log.progress(LoadProgress("import", 1, 2))
         # All that is temporary lies in one folder, which goes even where the load thread cannot be unwound.
-        with tempfile.TemporaryDirectory(prefix="moorage-", ignore_cleanup_errors=True) as self._folder:
+        with scratch() as self._folder:
             tempfile.tempdir = self._folder
             try:
                 with asyncio.Runner(loop_factory=_loop_factory()) as runner:

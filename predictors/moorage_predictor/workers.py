@@ -12,7 +12,6 @@ others are told not to be ready, with the reason, so that the trouble is seen be
 
 import logging
 import subprocess
-import tempfile
 import threading
 import time
 from typing import Any, Final
@@ -23,6 +22,7 @@ from moorage.api.predictor import LoadProgress, PredictorSettings
 from moorage.api.signal_event import SignalEvent, when_told_to_stop
 from moorage_predictor import log
 from moorage_predictor.orphans import wait_for_end_of_parent
+from moorage_predictor.scratch import scratch
 from moorage_predictor.wire import binding
 from moorage_predictor.worker import HoldBack, Worker
 
@@ -68,22 +68,21 @@ class Workers:
         if settings.metrics_port is not None:
             held.append(binding.hold(settings.host, settings.metrics_port, "--metrics-port"))
             ports["metrics_port"] = held[2].getsockname()[1]
-        folder = tempfile.TemporaryDirectory(prefix="moorage-metrics-", ignore_cleanup_errors=True)
-        self._settings = settings.model_copy(update={**ports, "metrics_dir": folder.name})
-        if settings.exit_with_parent:
-            threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
-        self._workers = [Worker(number) for number in range(settings.workers)]
-        code = ExitCode.INTERNAL
-        try:
-            for worker in self._workers:
-                # The first takes connections at once: somebody must say that the process lives.
-                self._start(worker, late=worker.number > 0)
-            code = self._watch()
-        finally:
-            all_answered = self._end()
-            for each in held:
-                each.close()
-            folder.cleanup()
+        with scratch() as folder:
+            self._settings = settings.model_copy(update={**ports, "metrics_dir": folder})
+            if settings.exit_with_parent:
+                threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+            self._workers = [Worker(number) for number in range(settings.workers)]
+            code = ExitCode.INTERNAL
+            try:
+                for worker in self._workers:
+                    # The first takes connections at once: somebody must say that the process lives.
+                    self._start(worker, late=worker.number > 0)
+                code = self._watch()
+            finally:
+                all_answered = self._end()
+                for each in held:
+                    each.close()
         return code if all_answered or code != ExitCode.OK else ExitCode.UNFINISHED
 
     def _start(self, worker: Worker, *, late: bool) -> None:

@@ -232,6 +232,28 @@ def test_stopped_while_loading_it_leaves_no_process_behind(start, tmp_path, numb
         assert "Traceback" not in predictor.stderr()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_killed_predictor_has_left_on_the_disk_goes_when_it_starts_again(start, tmp_path, workers):
+    file = tmp_path / "own.py"
+    file.write_text("class Own:\n    def predict(self, rows):\n        return rows\n")
+    scratch = tmp_path / "t"
+    scratch.mkdir()
+    words = {"task": f"{file}:Own", "workers": workers, "env": {"TMPDIR": str(scratch)}}
+    killed = start(**words).until_all_ready()
+    processes = [killed.process, *psutil.Process(killed.process.pid).children()]
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    killed.exit_code()
+    psutil.wait_procs(processes[1:], timeout=30)
+    left = {path.name for path in scratch.glob("moor-run-*")}
+    assert len(left) == len(processes)
+    again = start(**words).until_all_ready()
+    assert not left & {path.name for path in scratch.iterdir()}
+    again.process.terminate()
+    assert again.exit_code() == ExitCode.OK
+    assert list(scratch.iterdir()) == []
+
+
 def test_a_dinov3_classifier_answers_with_its_own_class_names(start, tmp_path, photos):
     """Random weights, so only the shape of the answer means something."""
     names = [f"breed {number}" for number in range(10)]
