@@ -46,6 +46,8 @@ _INT8_PASSES: Final = 5.0
 _JUDGING_SHARE: Final = 0.15
 """Of the time, for float32's own answers. A slow network is judged by fewer images."""
 _FEWEST: Final = 20
+_NO_ROOM: Final = os.strerror(errno.ENOSPC)
+"""In words: libraries in C++ know no OSError."""
 _OF_THE_MACHINE: Final = frozenset(
     {
         errno.ENOSPC,
@@ -204,7 +206,7 @@ class Chooser:
         while cause is not None:
             if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE):
                 return True
-            if os.strerror(errno.ENOSPC) in str(cause):  # libraries in C++ know no OSError
+            if _NO_ROOM in str(cause):
                 return True
             cause = cause.__cause__ or cause.__context__
         return False
@@ -266,7 +268,7 @@ def _files(folder: Path) -> Mapping[str, str]:
 def _told(error: Exception) -> str:
     """One line; a compiler's many words may have the one that matters anywhere."""
     words = str(error)
-    full = [line for line in words.splitlines() if os.strerror(errno.ENOSPC) in line]
+    full = [line for line in words.splitlines() if _NO_ROOM in line]
     return f"{type(error).__name__}: {' '.join((full[0] if full else words).split())[:200]}"
 
 
